@@ -1,0 +1,1 @@
+//! FAT volumes, written in one pass.
