@@ -1,0 +1,89 @@
+//! The edge between the broker and the dialog.
+//!
+//! A question holds what dom0 knows, and of what a VM chose only its name's fitting characters (L21). An
+//! answer names the question that it answers (L13).
+
+use bincode::{Decode, Encode};
+
+use crate::log::{LogLine, LogText};
+use crate::types::VmName;
+
+/// Most questions that are open at once; a request beyond it is answered `busy`.
+pub const QUESTIONS_OPEN_MAX: usize = 64;
+
+/// The number of one question, never used twice while the host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct QuestionId(pub u64);
+
+/// What the broker tells the dialog.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum DialogCommand {
+    /// Put this question to the person.
+    Ask(Question),
+    /// Take it away: it has been settled otherwise.
+    Withdraw {
+        /// Which question.
+        id: QuestionId,
+    },
+}
+
+/// One question with two answers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Question {
+    /// Its number.
+    pub id: QuestionId,
+    /// What is asked.
+    pub kind: QuestionKind,
+    /// The VM whose pendrive it is.
+    pub source: VmName,
+    /// The VM that would get it.
+    pub target: VmName,
+    /// Size of the pendrive in MiB, as dom0 made it.
+    pub size_mib: u32,
+    /// The line of the policy that asks, as `file:line`, or `default`.
+    pub rule: LogText,
+    /// Milliseconds until the answer is *no*.
+    pub expires_ms: u32,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum QuestionKind {
+    /// Whether the target may have the pendrive.
+    Transfer,
+    /// The target holds another pendrive: whether to wait until it is unmounted.
+    WaitForReceiver,
+}
+
+/// What the dialog tells the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum DialogEvent {
+    /// The person answered.
+    Answer {
+        /// Which question.
+        id: QuestionId,
+        /// Whether the answer is *yes*.
+        yes: bool,
+    },
+    /// A line for the log.
+    Log(LogLine),
+}
+
+/// Where this edge is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialogState {
+    /// Nothing has been asked since the dialog started.
+    NothingAsked,
+    /// Something has been asked. It may be settled by now: a late answer is dropped, not punished.
+    Asked,
+}
+
+/// Whether this message may arrive in this state.
+#[must_use]
+pub fn permitted(state: DialogState, event: &DialogEvent) -> bool {
+    match (state, event) {
+        (DialogState::NothingAsked, DialogEvent::Answer { .. }) => false,
+        (DialogState::Asked, DialogEvent::Answer { .. }) => true,
+        (DialogState::NothingAsked | DialogState::Asked, DialogEvent::Log(_)) => true,
+    }
+}

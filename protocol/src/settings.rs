@@ -1,0 +1,67 @@
+//! What the supervisor, which alone reads the configuration, hands to a worker at its start: one message in
+//! a sealed memory file.
+
+use bincode::{Decode, Encode};
+
+use crate::types::SizeMib;
+
+/// Limits and times that the broker keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BrokerSettings {
+    /// Size of a pendrive when the request names none.
+    pub size_default: SizeMib,
+    /// Largest pendrive that a request may name.
+    pub size_max: SizeMib,
+    /// Most images at once that one VM's requests made, wherever they are now.
+    pub images_per_vm_max: u32,
+    /// Most images at once.
+    pub images_max: u32,
+    /// Most bytes, in MiB, of the images that one VM's requests made.
+    pub total_per_vm_mib_max: u32,
+    /// Most bytes, in MiB, of all images.
+    pub total_mib_max: u32,
+    /// How long a question stays open, in milliseconds.
+    pub question_ms_max: u32,
+    /// How long a transfer waits for a busy receiver, in milliseconds.
+    pub wait_ms_max: u32,
+    /// Whether receivers may write to what they received.
+    pub incoming_writable: bool,
+    /// Whether there is a dialog; without one every question is denied at once.
+    pub has_dialog: bool,
+    /// Identifies this run of the host: domain numbers of another run mean nothing.
+    pub boot_id: [u8; 16],
+}
+
+/// What the attacher is told.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AttacherSettings {
+    /// How images are given to the block back end.
+    pub backing: Backing,
+    /// Size of the spare pendrive that is kept ready.
+    pub spare_size: SizeMib,
+    /// Most images at once, the spare not counted.
+    pub images_max: u32,
+    /// Most bytes, in MiB, of all images.
+    pub total_mib_max: u32,
+    /// Space in MiB that must stay free on the file system of the images.
+    pub free_mib_min: u32,
+    /// How long a guest may take to connect a device, in milliseconds.
+    pub connect_ms_max: u32,
+    /// How long a guest may take to let a device go before it is taken away, in milliseconds.
+    pub close_ms_max: u32,
+}
+
+/// How images are given to the block back end.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Backing {
+    /// Through loop devices, whose descriptors the attacher holds: the descriptors named `loop` in order.
+    Loop {
+        /// How many there are.
+        devices: u32,
+    },
+    /// As files, by path: the simulated host.
+    File {
+        /// The absolute path of the image directory, for `params` of the back end.
+        directory: String,
+    },
+}

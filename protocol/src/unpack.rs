@@ -1,0 +1,1 @@
+//! The edge between fat-reader and the program that started it.
