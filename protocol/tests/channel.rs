@@ -1,5 +1,7 @@
 //! One end of an edge against a peer that does what it likes.
 
+#![expect(clippy::expect_used, reason = "helpers of tests")]
+
 use std::os::fd::{AsFd, OwnedFd};
 
 use protocol::channel::{Channel, ChannelError, QUEUE_MESSAGES_MAX, pair};

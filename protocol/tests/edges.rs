@@ -1,6 +1,8 @@
 //! Every message type of every edge: what is encoded comes back, what is damaged is refused, and what may be
 //! received in which state is spelled out.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use proptest::prelude::*;
 use protocol::attach::{
     AttachFailure, AttachReply, AttachRequest, Attachment, IMAGES_MAX, InventoryItem, Order, OrderId,
