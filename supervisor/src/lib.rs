@@ -1,1 +1,4 @@
-//! The daemon's first process.
+//! The first process of the daemon: configuration, descriptors, workers.
+
+pub mod config;
+pub mod files;

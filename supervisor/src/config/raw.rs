@@ -1,0 +1,125 @@
+//! The configuration file as it is written: which sections and keys there are, and of what type. Bounds and
+//! defaults are the business of the parent module.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value and its place, if the key is there.
+pub(super) type Key<T> = Option<Spanned<T>>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub host: RawHost,
+    pub images: RawImages,
+    pub journal: RawJournal,
+    pub policy: RawPolicy,
+    pub dialog: RawDialog,
+    pub accounts: RawAccounts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawHost {
+    pub kind: Key<String>,
+    pub xenstored_socket: Key<String>,
+    pub boot_id_file: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawImages {
+    pub directory: Key<String>,
+    pub size_default_mib: Key<i64>,
+    pub size_max_mib: Key<i64>,
+    pub per_vm_max: Key<i64>,
+    pub total_max: Key<i64>,
+    pub per_vm_mib_max: Key<i64>,
+    pub total_mib_max: Key<i64>,
+    pub free_mib_min: Key<i64>,
+    pub connect_ms_max: Key<i64>,
+    pub close_ms_max: Key<i64>,
+    pub loop_first: Key<i64>,
+    pub loop_count: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawJournal {
+    pub directory: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPolicy {
+    pub directory: Key<String>,
+    pub tags_file: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDialog {
+    pub kind: Key<String>,
+    pub question_s_max: Key<i64>,
+    pub wait_s_max: Key<i64>,
+    pub incoming_writable: Key<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct RawAccounts {
+    pub broker: Key<String>,
+    pub xs_monitor: Key<String>,
+    pub xs_gate: Key<String>,
+    pub attacher: Key<String>,
+    pub dialog: Key<String>,
+}
+
+#[cfg(test)]
+impl RawConfig {
+    /// Whether every key there is has a value. Written without `..`, so that a new key does not compile until
+    /// it is listed here, and then fails the test of the shipped file until it is documented there.
+    pub fn is_complete(&self) -> bool {
+        let Self { host, images, journal, policy, dialog, accounts } = self;
+        let RawHost { kind, xenstored_socket, boot_id_file } = host;
+        let host = [kind, xenstored_socket, boot_id_file].iter().all(|key| key.is_some());
+        let RawImages {
+            directory,
+            size_default_mib,
+            size_max_mib,
+            per_vm_max,
+            total_max,
+            per_vm_mib_max,
+            total_mib_max,
+            free_mib_min,
+            connect_ms_max,
+            close_ms_max,
+            loop_first,
+            loop_count,
+        } = images;
+        let numbers = [
+            size_default_mib,
+            size_max_mib,
+            per_vm_max,
+            total_max,
+            per_vm_mib_max,
+            total_mib_max,
+            free_mib_min,
+            connect_ms_max,
+            close_ms_max,
+            loop_first,
+            loop_count,
+        ];
+        let images = directory.is_some() && numbers.iter().all(|key| key.is_some());
+        let RawJournal { directory: journal } = journal;
+        let RawPolicy { directory, tags_file } = policy;
+        let policy = directory.is_some() && tags_file.is_some();
+        let RawDialog { kind, question_s_max, wait_s_max, incoming_writable } = dialog;
+        let times = question_s_max.is_some() && wait_s_max.is_some();
+        let dialog = kind.is_some() && incoming_writable.is_some() && times;
+        let RawAccounts { broker, xs_monitor, xs_gate, attacher, dialog: asker } = accounts;
+        let accounts = [broker, xs_monitor, xs_gate, attacher, asker].iter().all(|key| key.is_some());
+        host && images && journal.is_some() && policy && dialog && accounts
+    }
+}
