@@ -14,6 +14,8 @@ use protocol::types::SizeMib;
 
 pub use fault::ConfigError;
 
+/// The configuration when the command line names none.
+pub const CONFIG_FILE: &str = "/etc/qfilexchgd/qfilexchgd.toml";
 /// Longest configuration file in bytes.
 pub const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// Longest path in the configuration in bytes, as the kernel has it (`PATH_MAX` less its NUL).

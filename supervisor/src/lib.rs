@@ -2,3 +2,4 @@
 
 pub mod config;
 pub mod files;
+pub mod policy_files;
