@@ -1,1 +1,3 @@
 //! The attacher.
+
+pub mod gate;
