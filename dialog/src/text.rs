@@ -1,0 +1,83 @@
+//! What the person sees. Only names that fit the contract, numbers that dom0 knows, and escaped text of the
+//! policy reach the screen (L21).
+
+use protocol::dialog::{Question, QuestionKind};
+
+/// The question itself, from its headline to the prompt.
+#[must_use]
+pub fn question(question: &Question, more_waiting: usize, remaining_ms: u64) -> String {
+    let number = question.id.0;
+    let more = if more_waiting == 0 { String::new() } else { format!(" ({more_waiting} more waiting)") };
+    let Question { source, target, size_mib, .. } = question;
+    let matter = match question.kind {
+        QuestionKind::Transfer => {
+            format!("{source} wants to send its pendrive (up to {size_mib} MiB) to {target}.")
+        }
+        QuestionKind::WaitForReceiver => format!(
+            "{target} still holds an earlier pendrive. Shall the one of {source} (up to {size_mib} MiB) wait for it?"
+        ),
+    };
+    let rule = question.rule.as_str();
+    let seconds = remaining_ms.div_ceil(1000);
+    let prompt = prompt(question);
+    format!(
+        "\nqfilexchgd: question {number}{more}\n  {matter}\n  Asked by: {rule}. No answer within {seconds} s means no.\n  {prompt}"
+    )
+}
+
+/// The last line of a question, repeated after a line that was no answer.
+#[must_use]
+pub fn prompt(question: &Question) -> String {
+    let number = question.id.0;
+    let aim = match question.kind {
+        QuestionKind::Transfer => "to allow it",
+        QuestionKind::WaitForReceiver => "to wait",
+    };
+    format!("Type \"yes {number}\" {aim}; \"no\" or Enter alone refuses: ")
+}
+
+/// After an answer.
+#[must_use]
+pub fn answered(question: &Question, yes: bool) -> String {
+    format!("Question {} ({}): {}.\n", question.id.0, route(question), if yes { "yes" } else { "no" })
+}
+
+/// After the time was over.
+#[must_use]
+pub fn expired(question: &Question) -> String {
+    format!("\nNobody answered question {} ({}) in time: no.\n", question.id.0, route(question))
+}
+
+/// After the broker took the question away.
+#[must_use]
+pub fn withdrawn(question: &Question) -> String {
+    format!("\nThe question about {} was withdrawn: it was settled without an answer.\n", route(question))
+}
+
+/// After the end of input.
+#[must_use]
+pub fn input_ended(question: &Question) -> String {
+    format!("\nNothing can be typed here: question {} ({}) is answered no.\n", question.id.0, route(question))
+}
+
+/// After a line with the number of another question.
+#[must_use]
+pub fn other_number(question: &Question) -> String {
+    format!("That is not the number of this question, so nothing was answered.\n  {}", prompt(question))
+}
+
+/// After a line that was begun before the question was there.
+#[must_use]
+pub fn begun_earlier(question: &Question) -> String {
+    format!("That line was begun before this question, so nothing was answered.\n  {}", prompt(question))
+}
+
+/// After a line that means nothing.
+#[must_use]
+pub fn unclear(question: &Question) -> String {
+    format!("  {}", prompt(question))
+}
+
+fn route(question: &Question) -> String {
+    format!("{} -> {}", question.source, question.target)
+}
