@@ -72,7 +72,8 @@ impl VolumeSize {
         if !bytes.is_multiple_of(u64::from(SECTOR_BYTES)) {
             return Err(SizeError::NotSectors { bytes });
         }
-        let sectors = u32::try_from(bytes / u64::from(SECTOR_BYTES)).map_err(|_| SizeError::TooLarge { bytes })?;
+        let sectors =
+            u32::try_from(bytes / u64::from(SECTOR_BYTES)).map_err(|_| SizeError::TooLarge { bytes })?;
         if sectors < VOLUME_MIB_MIN * SECTORS_PER_MIB {
             return Err(SizeError::TooSmall { bytes });
         }
@@ -92,7 +93,8 @@ impl VolumeSize {
     }
 
     fn sectors_per_cluster(self) -> u8 {
-        let class = CLUSTER_CLASSES.iter().find(|(mib_max, _)| self.sectors.div_ceil(SECTORS_PER_MIB) <= *mib_max);
+        let class =
+            CLUSTER_CLASSES.iter().find(|(mib_max, _)| self.sectors.div_ceil(SECTORS_PER_MIB) <= *mib_max);
         class.map_or(64, |(_, sectors)| *sectors)
     }
 }
@@ -178,7 +180,8 @@ mod tests {
             assert!(geometry.clusters >= 65_525, "{bytes}: {geometry:?}");
             assert!(geometry.clusters < 0x0FFF_FFF5, "{bytes}: {geometry:?}");
             assert!(geometry.fat_bytes() / 4 >= u64::from(geometry.clusters) + 2, "{bytes}: {geometry:?}");
-            let end = geometry.data_offset() + u64::from(geometry.clusters) * u64::from(geometry.cluster_bytes());
+            let end =
+                geometry.data_offset() + u64::from(geometry.clusters) * u64::from(geometry.cluster_bytes());
             assert!(end <= bytes, "{bytes}: {geometry:?}");
             assert!(bytes - end < u64::from(geometry.cluster_bytes()), "{bytes}: {geometry:?}");
             assert_eq!(geometry.data_offset() % u64::from(geometry.cluster_bytes()).max(4096), 0);
@@ -191,7 +194,10 @@ mod tests {
         assert_eq!(VolumeSize::from_mib(0), Err(SizeError::TooSmall { bytes: 0 }));
         assert_eq!(VolumeSize::from_bytes(512), Err(SizeError::TooSmall { bytes: 512 }));
         assert_eq!(VolumeSize::from_mib(32), Err(SizeError::TooSmall { bytes: 32 * MIB }));
-        assert_eq!(VolumeSize::from_bytes(33 * MIB - 512), Err(SizeError::TooSmall { bytes: 33 * MIB - 512 }));
+        assert_eq!(
+            VolumeSize::from_bytes(33 * MIB - 512),
+            Err(SizeError::TooSmall { bytes: 33 * MIB - 512 })
+        );
         assert!(VolumeSize::from_mib(VOLUME_MIB_MIN).is_ok());
         assert!(VolumeSize::from_mib(VOLUME_MIB_MAX).is_ok());
         assert_eq!(VolumeSize::from_bytes(VOLUME_BYTES_MAX).map(VolumeSize::bytes), Ok(VOLUME_BYTES_MAX));

@@ -18,10 +18,8 @@ impl VolumeLabel {
         let name = if name.is_empty() { LABEL_DEFAULT } else { name };
         let mut label = [b' '; LABEL_BYTES];
         for (place, letter) in label.iter_mut().zip(name.chars()) {
-            *place = match u8::try_from(letter.to_ascii_uppercase()) {
-                Ok(byte @ (b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_')) => byte,
-                _ => b'_',
-            };
+            let held = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            *place = u8::try_from(letter).ok().filter(held).unwrap_or(b'_').to_ascii_uppercase();
         }
         Self(label)
     }

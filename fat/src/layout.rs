@@ -55,7 +55,9 @@ impl Tree {
         let mut mib_min = VOLUME_MIB_MIN;
         for (mib_max, sectors) in CLUSTER_CLASSES {
             let clusters = self.clusters(u32::from(sectors) * crate::SECTOR_BYTES);
-            let fits = |mib| VolumeSize::from_mib(mib).is_ok_and(|size| u64::from(Geometry::of(size).clusters) >= clusters);
+            let fits = |mib| {
+                VolumeSize::from_mib(mib).is_ok_and(|size| u64::from(Geometry::of(size).clusters) >= clusters)
+            };
             if fits(mib_max) {
                 // Within a class of cluster sizes a larger volume has more clusters.
                 let (mut low, mut high) = (mib_min, mib_max);

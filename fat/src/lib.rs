@@ -53,7 +53,8 @@ pub use name::{NAME_UNITS_MAX, NameFault};
 pub use refusal::{REFUSALS_LISTED_MAX, Reason, Refusal, Refusals};
 pub use shown::Shown;
 pub use tree::{
-    DEPTH_MAX, DIRECTORIES_MAX, DIRECTORY_SLOTS_MAX, ENTRIES_MAX, Entry, FILE_BYTES_MAX, Kind, PATH_BYTES_MAX, Tree, TreeError,
+    DEPTH_MAX, DIRECTORIES_MAX, DIRECTORY_SLOTS_MAX, ENTRIES_MAX, Entry, FILE_BYTES_MAX, Kind,
+    PATH_BYTES_MAX, Tree, TreeError,
 };
 pub use write::{BLOCK_BYTES, Source, WriteError, write};
 

@@ -16,7 +16,10 @@ pub enum Reason {
     #[error(transparent)]
     Name(#[from] NameFault),
     /// Another entry of its directory has the same name but for case.
-    #[error("the name differs from {} in upper and lower case alone, which FAT does not tell apart", Shown(other))]
+    #[error(
+        "the name differs from {} in upper and lower case alone, which FAT does not tell apart",
+        Shown(other)
+    )]
     SameName {
         /// The other entry's name.
         other: Vec<u8>,

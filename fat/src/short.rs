@@ -62,7 +62,9 @@ fn exact(name: &str) -> Option<ShortName> {
         && extension.len() <= EXTENSION_BYTES
         && name.contains('.') != extension.is_empty()
         && stem.bytes().chain(extension.bytes()).all(is_short);
-    fits.then(|| joined(&stem.to_ascii_uppercase().into_bytes(), &extension.to_ascii_uppercase().into_bytes()))
+    fits.then(|| {
+        joined(&stem.to_ascii_uppercase().into_bytes(), &extension.to_ascii_uppercase().into_bytes())
+    })
 }
 
 /// What a short name is made of: the first letters before the last dot and behind it, spaces and other dots left out,

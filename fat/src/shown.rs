@@ -11,7 +11,11 @@ impl Display for Shown<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for letter in chunk.valid().chars() {
-                if is_hidden(letter) { write!(f, "{}", letter.escape_default())? } else { f.write_char(letter)? }
+                if is_hidden(letter) {
+                    write!(f, "{}", letter.escape_default())?
+                } else {
+                    f.write_char(letter)?
+                }
             }
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;

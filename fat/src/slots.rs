@@ -100,7 +100,8 @@ mod tests {
     use super::*;
 
     fn entry(name: &str) -> Vec<[u8; 32]> {
-        let facts = Facts { directory: false, cluster: 0x0102_0304, size: 0x0506_0708, stamp: Stamp::default() };
+        let facts =
+            Facts { directory: false, cluster: 0x0102_0304, size: 0x0506_0708, stamp: Stamp::default() };
         let mut bytes = Vec::new();
         put_entry(&mut bytes, name, *b"ABCDEF~1TXT", facts);
         bytes.chunks(32).map(|slot| slot.try_into().unwrap()).collect()

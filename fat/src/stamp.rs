@@ -31,7 +31,7 @@ impl Stamp {
         let (year, month, day) = calendar(seconds / SECONDS_PER_DAY);
         let of_day = seconds % SECONDS_PER_DAY;
         let date = (year - 1980) << 9 | month << 5 | day;
-        let time = (of_day / 3600) << 11 | (of_day / 60 % 60) << 5 | of_day % 60 / 2;
+        let time = (of_day / 3600) << 11 | (of_day / 60 % 60) << 5 | (of_day % 60 / 2);
         Self { time: low_bytes(time), date: low_bytes(date) }
     }
 }

@@ -1,6 +1,6 @@
 //! A tree of files, checked for all that a FAT volume cannot hold before anything is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use crate::name;
 use crate::refusal::{Reason, Refusals};
@@ -151,13 +151,17 @@ impl Tree {
             (Err(fault), _) => Err(Reason::Name(fault)),
             (Ok(_), _) if too_deep => Err(Reason::TooDeep),
             (Ok(_), _) if too_long => Err(Reason::PathTooLong),
-            (Ok(name), Kind::Directory) => Ok((name, ChildKind::Directory { number: self.directories.len() })),
+            (Ok(name), Kind::Directory) => {
+                Ok((name, ChildKind::Directory { number: self.directories.len() }))
+            }
             (Ok(name), Kind::File { size }) => u32::try_from(size)
                 .map(|size| (name, ChildKind::File { entry: entry_number, size }))
                 .map_err(|_| Reason::FileTooLarge { bytes: size }),
         };
         let child = match checked {
-            Ok((name, kind)) => Some(Child { name: name.to_owned(), short: ShortName::default(), stamp, kind }),
+            Ok((name, kind)) => {
+                Some(Child { name: name.to_owned(), short: ShortName::default(), stamp, kind })
+            }
             Err(reason) => {
                 refusals.add(path, reason);
                 None
@@ -166,7 +170,9 @@ impl Tree {
         self.directory_mut(parent).children.extend(child);
         match kind {
             Kind::File { .. } => Ok(None),
-            Kind::Directory if self.directories.len() >= DIRECTORIES_MAX => Err(TreeError::TooManyDirectories),
+            Kind::Directory if self.directories.len() >= DIRECTORIES_MAX => {
+                Err(TreeError::TooManyDirectories)
+            }
             Kind::Directory => {
                 self.directories.push(Directory {
                     name,
@@ -189,16 +195,18 @@ impl Tree {
         let directory = self.directory_mut(number);
         let mut seen: BTreeMap<String, &str> = BTreeMap::new();
         for child in &directory.children {
-            if let Some(other) = seen.get(&name::folded(&child.name)) {
-                let reason = Reason::SameName { other: other.as_bytes().to_vec() };
-                found.push((child.name.clone().into_bytes(), reason));
-            } else {
-                seen.insert(name::folded(&child.name), &child.name);
+            match seen.entry(name::folded(&child.name)) {
+                btree_map::Entry::Vacant(place) => _ = place.insert(&child.name),
+                btree_map::Entry::Occupied(other) => {
+                    let reason = Reason::SameName { other: other.get().as_bytes().to_vec() };
+                    found.push((child.name.clone().into_bytes(), reason));
+                }
             }
         }
         drop(seen);
         let own: u32 = if number == 0 { 1 } else { 2 };
-        let slots = directory.children.iter().map(|child| u64::from(slots_of(&child.name))).sum::<u64>() + u64::from(own);
+        let slots = directory.children.iter().map(|child| u64::from(slots_of(&child.name))).sum::<u64>()
+            + u64::from(own);
         let within = u32::try_from(slots).ok().filter(|slots| *slots <= DIRECTORY_SLOTS_MAX);
         match within {
             Some(slots) => {
@@ -233,12 +241,18 @@ impl Tree {
         names.join(&b'/')
     }
 
-    #[expect(clippy::indexing_slicing, reason = "directories are only numbered when they exist, and none is removed")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "directories are only numbered when they exist, and none is removed"
+    )]
     pub(crate) fn directory(&self, number: usize) -> &Directory {
         &self.directories[number]
     }
 
-    #[expect(clippy::indexing_slicing, reason = "directories are only numbered when they exist, and none is removed")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "directories are only numbered when they exist, and none is removed"
+    )]
     fn directory_mut(&mut self, number: usize) -> &mut Directory {
         &mut self.directories[number]
     }

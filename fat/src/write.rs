@@ -103,7 +103,8 @@ pub fn write<W: Write, S: Source>(
         for child in &directory.children {
             if let ChildKind::File { entry, size: size @ 1.. } = child.kind {
                 let path = || plan.tree.path(number, child.name.as_bytes());
-                let mut file = source.open(entry).map_err(|source| WriteError::Open { path: path(), source })?;
+                let mut file =
+                    source.open(entry).map_err(|source| WriteError::Open { path: path(), source })?;
                 pass.copy(&mut file, size, path)?;
                 pass.zeros_up_to_cluster(plan)?;
             }
@@ -181,7 +182,12 @@ impl<W: Write> Pass<'_, W> {
     }
 
     /// Copies a file of exactly that size, straight into the block.
-    fn copy(&mut self, file: &mut impl Read, size: u32, path: impl Fn() -> Vec<u8>) -> Result<(), WriteError> {
+    fn copy(
+        &mut self,
+        file: &mut impl Read,
+        size: u32,
+        path: impl Fn() -> Vec<u8>,
+    ) -> Result<(), WriteError> {
         let mut left = size;
         while left > 0 {
             let room = self.room(left as usize);
