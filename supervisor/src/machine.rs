@@ -1,0 +1,267 @@
+//! Which processes are started and ended, and when: event in, actions out.
+//!
+//! Processes come and go in [`Unit`]s. The monitor and its gate are one unit, because the stream between
+//! them cannot be picked up in the middle. The broker is a unit of its own, and everything else lives only as
+//! long as it does: its end of each edge cannot be given to another broker.
+//!
+//! | phase | a worker ended | the broker ended | terminate |
+//! |---|---|---|---|
+//! | `Serving` | the broker is told; its unit is ended, then started anew | everything is ended: `Renewing` | workers are ended: `Stopping` |
+//! | `Renewing` | when it was the last: everything is started anew | (it has ended) | `Stopping` |
+//! | `Stopping` | when it was the last: the broker is ended | when it is the last: exit | (already) |
+//!
+//! A unit that was started anew more than [`RESTARTS_MAX`] times within [`RESTART_WINDOW_MS`] ends the daemon.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use protocol::supervise::{Ending, Role, SupervisorNotice, SupervisorOrder};
+
+/// Most restarts of one unit within [`RESTART_WINDOW_MS`]. One more, and the daemon gives up.
+pub const RESTARTS_MAX: usize = 20;
+/// How long a restart counts, in milliseconds.
+pub const RESTART_WINDOW_MS: u64 = 60_000;
+
+/// Processes that are started together, and ended when one of them ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unit {
+    /// The broker.
+    Broker,
+    /// The attacher.
+    Attacher,
+    /// The gate and the monitor behind it.
+    Monitoring,
+    /// The dialog.
+    Dialog,
+}
+
+impl Unit {
+    /// Every unit, in the order in which they are started.
+    pub const ALL: [Self; 4] = [Self::Broker, Self::Attacher, Self::Monitoring, Self::Dialog];
+
+    /// The unit of a process.
+    #[must_use]
+    pub fn of(role: Role) -> Self {
+        match role {
+            Role::Broker => Self::Broker,
+            Role::Attacher => Self::Attacher,
+            Role::Monitor | Role::Gate => Self::Monitoring,
+            Role::Dialog => Self::Dialog,
+        }
+    }
+
+    /// Its processes, in the order in which they are started.
+    #[must_use]
+    pub fn roles(self) -> &'static [Role] {
+        match self {
+            Self::Broker => &[Role::Broker],
+            Self::Attacher => &[Role::Attacher],
+            Self::Monitoring => &[Role::Gate, Role::Monitor],
+            Self::Dialog => &[Role::Dialog],
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The daemon begins.
+    Begin,
+    /// A process ended.
+    Ended {
+        /// Which.
+        role: Role,
+        /// How.
+        how: Ending,
+    },
+    /// The broker said something.
+    Order(SupervisorOrder),
+    /// The broker closed its edge, does not read it, or said what is no order.
+    BrokerLost,
+    /// Somebody wants the daemon to end.
+    Terminate,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start the processes of a unit, and hand the broker its end of each one's edge.
+    Start(Unit),
+    /// End a process at once.
+    Kill(Role),
+    /// Tell the broker.
+    Tell(SupervisorNotice),
+    /// Tell whoever started the daemon that requests are served.
+    NotifyReady,
+    /// Tell whoever started the daemon that it is about to end.
+    NotifyStopping,
+    /// Give up: this unit ended too often.
+    GiveUp(Unit),
+    /// Everything is over.
+    Exit,
+}
+
+/// What the daemon is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Renewing,
+    Stopping,
+}
+
+/// A process that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Running,
+    Killed,
+}
+
+/// Which processes live, and what the daemon is about.
+#[derive(Debug)]
+pub struct Machine {
+    has_dialog: bool,
+    phase: Phase,
+    lives: BTreeMap<Role, Life>,
+    /// When each unit was started anew, oldest first, at most [`RESTARTS_MAX`] of each.
+    restarts_ms: BTreeMap<Unit, VecDeque<u64>>,
+}
+
+impl Machine {
+    /// A daemon that has not begun.
+    #[must_use]
+    pub fn new(has_dialog: bool) -> Self {
+        let (lives, restarts_ms) = (BTreeMap::new(), BTreeMap::new());
+        Self { has_dialog, phase: Phase::Serving, lives, restarts_ms }
+    }
+
+    /// What an event means.
+    pub fn step(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Begin => self.start_all(&mut actions),
+            Event::Ended { role, how } => self.ended(role, how, now_ms, &mut actions),
+            Event::Order(order) => self.ordered(order, &mut actions),
+            Event::BrokerLost => self.kill(Role::Broker, &mut actions),
+            Event::Terminate => self.terminate(&mut actions),
+        }
+        actions
+    }
+
+    fn ordered(&mut self, order: SupervisorOrder, actions: &mut Vec<Action>) {
+        match (self.phase, order) {
+            // A broker cannot ask for its own restart: it would end itself. One that asks is broken.
+            (_, SupervisorOrder::Restart { role: role @ Role::Broker })
+            | (Phase::Serving, SupervisorOrder::Restart { role }) => self.kill(role, actions),
+            (Phase::Serving, SupervisorOrder::Ready) => actions.push(Action::NotifyReady),
+            // Said before the broker was ended.
+            (Phase::Renewing | Phase::Stopping, SupervisorOrder::Restart { .. } | SupervisorOrder::Ready) => {
+            }
+        }
+    }
+
+    fn terminate(&mut self, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Stopping => {}
+            Phase::Serving | Phase::Renewing => {
+                self.phase = Phase::Stopping;
+                actions.push(Action::NotifyStopping);
+                self.stop(actions);
+            }
+        }
+    }
+
+    fn ended(&mut self, role: Role, how: Ending, now_ms: u64, actions: &mut Vec<Action>) {
+        self.lives.remove(&role);
+        match self.phase {
+            Phase::Serving if role == Role::Broker => {
+                self.phase = Phase::Renewing;
+                self.kill_workers(actions);
+                self.renew(now_ms, actions);
+            }
+            Phase::Serving => {
+                actions.push(Action::Tell(SupervisorNotice::Ended { role, how }));
+                let unit = Unit::of(role);
+                for sibling in unit.roles() {
+                    self.kill(*sibling, actions);
+                }
+                if !unit.roles().iter().any(|sibling| self.lives.contains_key(sibling)) {
+                    self.restart(unit, now_ms, actions);
+                }
+            }
+            Phase::Renewing => self.renew(now_ms, actions),
+            Phase::Stopping => self.stop(actions),
+        }
+    }
+
+    /// Begins anew once nothing lives any more.
+    fn renew(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        if self.lives.is_empty() {
+            if self.may_restart(Unit::Broker, now_ms) {
+                self.phase = Phase::Serving;
+                self.start_all(actions);
+            } else {
+                actions.push(Action::GiveUp(Unit::Broker));
+            }
+        }
+    }
+
+    /// Ends the workers, then the broker, which has the journal, then the daemon.
+    fn stop(&mut self, actions: &mut Vec<Action>) {
+        self.kill_workers(actions);
+        if self.lives.is_empty() {
+            actions.push(Action::Exit);
+        } else if self.lives.keys().all(|role| *role == Role::Broker) {
+            self.kill(Role::Broker, actions);
+        }
+    }
+
+    fn restart(&mut self, unit: Unit, now_ms: u64, actions: &mut Vec<Action>) {
+        if self.may_restart(unit, now_ms) {
+            self.start(unit, actions);
+        } else {
+            actions.push(Action::GiveUp(unit));
+        }
+    }
+
+    /// Counts one more restart of a unit, if it may have one.
+    fn may_restart(&mut self, unit: Unit, now_ms: u64) -> bool {
+        let restarts_ms = self.restarts_ms.entry(unit).or_default();
+        restarts_ms.retain(|then_ms| now_ms.saturating_sub(*then_ms) < RESTART_WINDOW_MS);
+        if restarts_ms.len() >= RESTARTS_MAX {
+            return false;
+        }
+        restarts_ms.push_back(now_ms);
+        true
+    }
+
+    fn start_all(&mut self, actions: &mut Vec<Action>) {
+        for unit in Unit::ALL {
+            if unit != Unit::Dialog || self.has_dialog {
+                self.start(unit, actions);
+            }
+        }
+    }
+
+    fn start(&mut self, unit: Unit, actions: &mut Vec<Action>) {
+        self.lives.extend(unit.roles().iter().map(|role| (*role, Life::Running)));
+        actions.push(Action::Start(unit));
+    }
+
+    fn kill_workers(&mut self, actions: &mut Vec<Action>) {
+        for role in Role::ALL {
+            if role != Role::Broker {
+                self.kill(role, actions);
+            }
+        }
+    }
+
+    /// Ends a process once; its end is an event of its own.
+    fn kill(&mut self, role: Role, actions: &mut Vec<Action>) {
+        if let Some(life @ Life::Running) = self.lives.get_mut(&role) {
+            *life = Life::Killed;
+            actions.push(Action::Kill(role));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
