@@ -97,12 +97,13 @@ impl Inherited {
         std::mem::take(&mut self.rest)
     }
 
-    /// A look at the descriptors of that name that were not taken yet: one, or all of the rest.
-    pub(crate) fn lend(&self, name: &str) -> Vec<BorrowedFd<'_>> {
+    /// A look at the descriptor of that name, or at all of the rest, of which there may be none. `None`: there is no
+    /// such name, or its descriptor was taken.
+    pub(crate) fn lend(&self, name: &str) -> Option<Vec<BorrowedFd<'_>>> {
         if self.rest_name == Some(name) {
-            return self.rest.iter().map(AsFd::as_fd).collect();
+            return Some(self.rest.iter().map(AsFd::as_fd).collect());
         }
-        self.named.get(name).map(AsFd::as_fd).into_iter().collect()
+        self.named.get(name).map(|fd| vec![fd.as_fd()])
     }
 }
 

@@ -10,5 +10,6 @@ pub mod inherit;
 pub mod loopdev;
 pub mod profile;
 pub mod sandbox;
+pub mod signals;
 pub mod spawn;
 pub mod worker;

@@ -176,7 +176,8 @@ impl Spawn<'_> {
             match rustix::io::read(report, &mut message) {
                 Err(Errno::INTR) => {}
                 other => {
-                    break other.map_err(|errno| self.parent_failed("reading from the new process", errno))?;
+                    break other
+                        .map_err(|errno| self.parent_failed("reading from the new process", errno))?;
                 }
             }
         };

@@ -88,7 +88,7 @@ fn set_name(process: &str) {
 
 fn prepare_report(profile: &Profile, reporter: Option<Reporter>, inherited: &Inherited) {
     let (Some(how), Some(name)) = (reporter, profile.descriptors.first()) else { return };
-    let Some(first) = inherited.lend(name).first().copied() else { return };
+    let Some(first) = inherited.lend(name).and_then(|all| all.first().copied()) else { return };
     if let Ok(to) = rustix::io::fcntl_dupfd_cloexec(first, 0) {
         // The hook is installed once in a process, so nothing can be there already.
         let _ = REPORT.set(Report { to, how });

@@ -23,10 +23,8 @@ pub(super) fn restrict(landlock: Landlock, inherited: &Inherited) -> Result<(), 
     };
     let mut ruleset = create().map_err(|error| failed(&error))?;
     for rule in rules {
-        let descriptors = inherited.lend(rule.descriptor);
-        if descriptors.is_empty() {
-            return Err(SandboxError::NoSuchDescriptor(rule.descriptor));
-        }
+        let descriptors =
+            inherited.lend(rule.descriptor).ok_or(SandboxError::NoSuchDescriptor(rule.descriptor))?;
         for descriptor in descriptors {
             let beneath = PathBeneath::new(descriptor, access(rule));
             ruleset = ruleset.add_rule(beneath).map_err(|error| failed(&error))?;
