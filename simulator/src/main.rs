@@ -1,0 +1,7 @@
+//! `xen-sim`, the simulated Xen host.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    simulator::cli::main()
+}
