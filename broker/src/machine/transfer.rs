@@ -1,0 +1,293 @@
+//! A transfer from `send` to the receiver's device: questions, busy receivers, and VMs that vanish.
+
+use protocol::dialog::{DialogCommand, DialogState, QUESTIONS_OPEN_MAX, Question, QuestionId, QuestionKind};
+use protocol::log::{Level, LogText};
+use protocol::reply::{Code, Detail};
+use protocol::types::{Device, Domid, ImageId};
+
+use super::{Action, Asker, Machine, Place, Surroundings};
+use crate::journal::Record;
+
+impl Machine {
+    /// Asks the person whether the receiver may have the pendrive.
+    pub(super) fn ask_transfer(
+        &mut self,
+        image: ImageId,
+        to: Domid,
+        asker: Asker,
+        rule: &str,
+        around: &mut Surroundings<'_>,
+    ) {
+        if !self.can_ask() {
+            return self.answer(&asker, Code::Denied, Detail::ByPerson, around);
+        }
+        if self.deadlines.len() >= QUESTIONS_OPEN_MAX {
+            return self.answer(&asker, Code::Busy, Detail::LimitReached, around);
+        }
+        let question = self.ask(image, to, QuestionKind::Transfer, rule, around);
+        let at = asker.domid;
+        let place = Place::Asking { at, to, question, permitted: false, ticket: 0, asker: asker.clone() };
+        self.place(image, place, around);
+        self.answer(&asker, Code::Pending, Detail::AskingPerson, around);
+    }
+
+    /// The transfer may take place: at once, or after the receiver let go of what it holds.
+    pub(super) fn permitted(
+        &mut self,
+        image: ImageId,
+        at: Domid,
+        to: Domid,
+        asker: Asker,
+        around: &mut Surroundings<'_>,
+    ) {
+        if self.incoming(to).is_none() {
+            return self.place(image, Place::Leaving { at, to, asker }, around);
+        }
+        if !self.can_ask() || self.deadlines.len() >= QUESTIONS_OPEN_MAX {
+            self.place(image, Place::Clean { at }, around);
+            return self.answer(&asker, Code::Busy, Detail::ReceiverBusy, around);
+        }
+        let question = self.ask(image, to, QuestionKind::WaitForReceiver, "receiver busy", around);
+        let ticket = self.next_ticket;
+        self.next_ticket = self.next_ticket.saturating_add(1);
+        let place = Place::Asking { at, to, question, permitted: true, ticket, asker: asker.clone() };
+        self.place(image, place, around);
+        self.answer(&asker, Code::Pending, Detail::WaitingForReceiver, around);
+    }
+
+    fn can_ask(&self) -> bool {
+        self.settings.has_dialog && self.dialog.is_some()
+    }
+
+    fn ask(
+        &mut self,
+        image: ImageId,
+        to: Domid,
+        kind: QuestionKind,
+        rule: &str,
+        around: &Surroundings<'_>,
+    ) -> QuestionId {
+        let id = QuestionId(self.next_question);
+        self.next_question = self.next_question.saturating_add(1);
+        let expires_ms = self.settings.question_ms_max;
+        self.deadlines.insert(id, around.now.saturating_add(u64::from(expires_ms)));
+        if let (Some(pendrive), Some(target)) = (self.pendrives.get(&image), self.vms.get(&to)) {
+            let question = Question {
+                id,
+                kind,
+                source: pendrive.maker.clone(),
+                target: target.name.clone(),
+                size_mib: pendrive.size.mib(),
+                rule: LogText::new(rule),
+                expires_ms,
+            };
+            self.dialog = Some(DialogState::Asked);
+            self.actions.push(Action::Dialog(DialogCommand::Ask(question)));
+        }
+        id
+    }
+
+    /// The person answered a question, perhaps one that is settled by now (L13).
+    pub(super) fn person_answered(&mut self, id: QuestionId, yes: bool, around: &mut Surroundings<'_>) {
+        if self.deadlines.remove(&id).is_none() {
+            return self.log(Level::Info, String::from("a late answer was dropped"));
+        }
+        let Some((image, at, to, was_permitted, ticket, asker)) = self.asked_about(id) else { return };
+        let (source, target) = (self.name_of(at), self.name_of(to));
+        self.log(
+            Level::Info,
+            format!("{source} -> {target}: the person says {}", if yes { "yes" } else { "no" }),
+        );
+        match (yes, was_permitted) {
+            (true, false) => self.permitted(image, at, to, asker, around),
+            (true, true) => {
+                let deadline = around.now.saturating_add(u64::from(self.settings.wait_ms_max));
+                self.place(image, Place::Waiting { at, to, deadline, ticket, asker }, around);
+                self.receiver_is_free(to, around);
+            }
+            (false, _) => {
+                self.refuse(image, at, &asker, was_permitted, Detail::ByPerson, around);
+            }
+        }
+    }
+
+    /// Ends a `send` without moving anything: the sender keeps its pendrive as it was.
+    fn refuse(
+        &mut self,
+        image: ImageId,
+        at: Domid,
+        asker: &Asker,
+        was_permitted: bool,
+        detail: Detail,
+        around: &mut Surroundings<'_>,
+    ) {
+        self.place(image, Place::Clean { at }, around);
+        let (code, detail) =
+            if was_permitted { (Code::Busy, Detail::ReceiverBusy) } else { (Code::Denied, detail) };
+        self.answer(asker, code, detail, around);
+    }
+
+    fn asked_about(&self, id: QuestionId) -> Option<(ImageId, Domid, Domid, bool, u64, Asker)> {
+        self.pendrives.values().find_map(|pendrive| match &pendrive.place {
+            Place::Asking { at, to, question, permitted, ticket, asker } if *question == id => {
+                Some((pendrive.image, *at, *to, *permitted, *ticket, asker.clone()))
+            }
+            Place::Creating { .. }
+            | Place::Connecting { .. }
+            | Place::Clean { .. }
+            | Place::Asking { .. }
+            | Place::Waiting { .. }
+            | Place::Leaving { .. }
+            | Place::Arriving { .. }
+            | Place::Loaded { .. }
+            | Place::Returning { .. }
+            | Place::Retreating { .. }
+            | Place::Destroying { .. } => None,
+        })
+    }
+
+    pub(super) fn questions_expire(&mut self, around: &mut Surroundings<'_>) {
+        let due: Vec<QuestionId> =
+            self.deadlines.iter().filter(|(_, when)| **when <= around.now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.unasked(id, Detail::TimedOut, around);
+        }
+    }
+
+    /// The dialog is gone: every open question is answered with *no*.
+    pub(super) fn nobody_to_ask(&mut self, around: &mut Surroundings<'_>) {
+        let open: Vec<QuestionId> = self.deadlines.keys().copied().collect();
+        for id in open {
+            self.unasked(id, Detail::ByPerson, around);
+        }
+    }
+
+    fn unasked(&mut self, id: QuestionId, detail: Detail, around: &mut Surroundings<'_>) {
+        self.withdraw(id);
+        if let Some((image, at, _, was_permitted, _, asker)) = self.asked_about(id) {
+            self.refuse(image, at, &asker, was_permitted, detail, around);
+        }
+    }
+
+    fn withdraw(&mut self, id: QuestionId) {
+        self.deadlines.remove(&id);
+        if self.dialog.is_some() {
+            self.actions.push(Action::Dialog(DialogCommand::Withdraw { id }));
+        }
+    }
+
+    pub(super) fn waits_expire(&mut self, around: &mut Surroundings<'_>) {
+        let due: Vec<(ImageId, Domid, Asker)> = self
+            .pendrives
+            .values()
+            .filter_map(|pendrive| match &pendrive.place {
+                Place::Waiting { at, deadline, asker, .. } if *deadline <= around.now => {
+                    Some((pendrive.image, *at, asker.clone()))
+                }
+                Place::Creating { .. }
+                | Place::Connecting { .. }
+                | Place::Clean { .. }
+                | Place::Asking { .. }
+                | Place::Waiting { .. }
+                | Place::Leaving { .. }
+                | Place::Arriving { .. }
+                | Place::Loaded { .. }
+                | Place::Returning { .. }
+                | Place::Retreating { .. }
+                | Place::Destroying { .. } => None,
+            })
+            .collect();
+        for (image, at, asker) in due {
+            self.refuse(image, at, &asker, true, Detail::ReceiverBusy, around);
+        }
+    }
+
+    /// The receiver can take a pendrive: the one that waits longest goes on, and the question whether to
+    /// wait for this receiver is moot.
+    pub(super) fn receiver_is_free(&mut self, to: Domid, around: &mut Surroundings<'_>) {
+        if self.incoming(to).is_some() || !self.vms.contains_key(&to) {
+            return;
+        }
+        let first = self
+            .pendrives
+            .values()
+            .filter_map(|pendrive| match &pendrive.place {
+                Place::Waiting { to: wanted, ticket, at, asker, .. } if *wanted == to => {
+                    Some((*ticket, pendrive.image, *at, asker.clone(), None))
+                }
+                Place::Asking { to: wanted, ticket, at, asker, permitted: true, question }
+                    if *wanted == to =>
+                {
+                    Some((*ticket, pendrive.image, *at, asker.clone(), Some(*question)))
+                }
+                Place::Creating { .. }
+                | Place::Connecting { .. }
+                | Place::Clean { .. }
+                | Place::Asking { .. }
+                | Place::Waiting { .. }
+                | Place::Leaving { .. }
+                | Place::Arriving { .. }
+                | Place::Loaded { .. }
+                | Place::Returning { .. }
+                | Place::Retreating { .. }
+                | Place::Destroying { .. } => None,
+            })
+            .min_by_key(|(ticket, ..)| *ticket);
+        if let Some((_, image, at, asker, question)) = first {
+            if let Some(question) = question {
+                self.withdraw(question);
+            }
+            self.place(image, Place::Leaving { at, to, asker }, around);
+        }
+    }
+
+    /// A domain does not run any longer: nothing of it stays, and whoever waits for it is told.
+    pub(super) fn domain_gone(&mut self, domid: Domid, around: &mut Surroundings<'_>) {
+        let Some(vm) = self.vms.remove(&domid) else { return };
+        self.log(Level::Info, format!("domain {domid} ({}) is gone", vm.name));
+        self.record(Record::VmGone { domid });
+        self.owed.retain(|(asker, _)| asker.domid != domid);
+        self.qpen_missing.remove(&domid);
+        // Told first, so that an order which waits for this guest ends at once.
+        self.to_forget.insert(domid);
+        self.give_side_orders(around);
+        let all: Vec<(ImageId, Place)> =
+            self.pendrives.values().map(|pendrive| (pendrive.image, pendrive.place.clone())).collect();
+        for (image, place) in all {
+            self.holder_gone(image, place, domid, around);
+        }
+    }
+
+    fn holder_gone(&mut self, image: ImageId, place: Place, gone: Domid, around: &mut Surroundings<'_>) {
+        if let Place::Asking { question, at, to, .. } = &place
+            && (*at == gone || *to == gone)
+        {
+            self.withdraw(*question);
+        }
+        match place {
+            Place::Clean { at } | Place::Asking { at, .. } | Place::Waiting { at, .. } if at == gone => {
+                self.retreat(image, Some((at, Device::Outgoing)), around);
+            }
+            Place::Loaded { at } if at == gone => {
+                self.retreat(image, Some((at, Device::Incoming)), around);
+            }
+            Place::Asking { at, to, asker, .. } | Place::Waiting { at, to, asker, .. } if to == gone => {
+                self.place(image, Place::Clean { at }, around);
+                self.answer(&asker, Code::Failed, Detail::OtherVmGone, around);
+            }
+            // An order is open, and its answer finds the domain gone.
+            Place::Creating { .. }
+            | Place::Connecting { .. }
+            | Place::Leaving { .. }
+            | Place::Arriving { .. }
+            | Place::Returning { .. }
+            | Place::Retreating { .. }
+            | Place::Destroying { .. }
+            // Not concerned.
+            | Place::Clean { .. }
+            | Place::Asking { .. }
+            | Place::Waiting { .. }
+            | Place::Loaded { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The loop around the state machine: descriptors, clock, randomness, journal and log. It decides nothing.
+
+mod edges;
+mod log;
+
+use std::os::fd::OwnedFd;
+
+use policy::Policy;
+use protocol::channel::{Channel, ChannelError};
+use protocol::codec;
+use protocol::log::Level;
+use protocol::settings::BrokerSettings;
+use protocol::supervise::{Role, SupervisorNotice, SupervisorOrder};
+use protocol::types::ImageId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, pread};
+use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, clock_gettime};
+use sys::inherit::{InheritError, Inherited};
+use sys::sandbox::Sandboxed;
+
+use crate::journal::{Journal, JournalError, Past};
+use crate::machine::{Action, Event, Machine, Surroundings};
+use edges::{Edges, Heard};
+use log::Log;
+
+/// Most messages that are taken from one edge before the others have their turn.
+pub const MESSAGES_PER_TURN_MAX: usize = 16;
+/// Longest sleep, in milliseconds, when no deadline is nearer.
+const SLEEP_MS_MAX: u64 = 60_000;
+
+/// Exit code when the supervisor is gone: there is nobody left to work for.
+pub const EXIT_OK: u8 = 0;
+/// Exit code when something failed that the broker cannot live without; sysexits.h calls it `EX_IOERR`.
+pub const EXIT_FAILED: u8 = 74;
+
+/// Why the broker ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A descriptor is missing.
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
+    /// The settings cannot be read.
+    #[error("the settings handed over by the supervisor cannot be read")]
+    Settings,
+    /// The journal cannot be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The supervisor said what it never says, or does not read.
+    #[error("the edge to the supervisor is of no more use: {0}")]
+    Supervisor(ChannelError),
+    /// The kernel gave no randomness, or poll failed.
+    #[error("system call failed: {0}")]
+    Os(#[from] Errno),
+}
+
+/// Runs until the supervisor goes away. Returns the exit code.
+#[must_use]
+pub fn run(inherited: Inherited, sandboxed: &Sandboxed) -> u8 {
+    let mut log = Log::new();
+    match Broker::start(inherited, sandboxed).and_then(|mut broker| broker.serve(&mut log)) {
+        Ok(()) => EXIT_OK,
+        Err(error) => {
+            log.line(Level::Error, &error.to_string(), now_ms());
+            EXIT_FAILED
+        }
+    }
+}
+
+struct Broker {
+    machine: Machine,
+    journal: Journal,
+    edges: Edges,
+}
+
+impl Broker {
+    fn start(mut inherited: Inherited, _sandboxed: &Sandboxed) -> Result<Self, RunError> {
+        let supervisor = Channel::new(inherited.take("supervisor")?);
+        let bytes = read_settings(&inherited.take("settings")?)?;
+        let (settings, policy): (BrokerSettings, Policy) =
+            codec::decode_settings(&bytes).map_err(|_| RunError::Settings)?;
+        let files = [inherited.take("journal-a")?, inherited.take("journal-b")?];
+        let (mut journal, records) = Journal::open(files)?;
+        let past = Past::from_records(&records, settings.boot_id);
+        let machine = Machine::new(settings, policy, past);
+        journal.checkpoint(&machine.snapshot())?;
+        Ok(Self { machine, journal, edges: Edges::new(supervisor) })
+    }
+
+    fn serve(&mut self, log: &mut Log) -> Result<(), RunError> {
+        loop {
+            self.sleep()?;
+            if !self.hear_supervisor(log)? {
+                return Ok(());
+            }
+            for role in [Role::Attacher, Role::Dialog, Role::Monitor, Role::Gate] {
+                self.hear(role, log)?;
+            }
+            self.step(Event::Tick, log)?;
+        }
+    }
+
+    /// Waits until a descriptor is ready or a deadline is due.
+    fn sleep(&mut self) -> Result<(), RunError> {
+        let now = now_ms();
+        let due = self.machine.next_deadline().unwrap_or(u64::MAX);
+        let sleep_ms = due.saturating_sub(now).min(SLEEP_MS_MAX);
+        let timeout = Timespec {
+            tv_sec: i64::try_from(sleep_ms / 1000).unwrap_or_default(),
+            tv_nsec: i64::try_from(sleep_ms % 1000 * 1_000_000).unwrap_or_default(),
+        };
+        let mut fds: Vec<PollFd<'_>> = self
+            .edges
+            .descriptors()
+            .map(|(fd, wants_write)| {
+                let flags = if wants_write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+                PollFd::from_borrowed_fd(fd, flags)
+            })
+            .collect();
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Hears the supervisor. `false` when it is gone.
+    fn hear_supervisor(&mut self, log: &mut Log) -> Result<bool, RunError> {
+        if let Err(error) = self.edges.supervisor.flush() {
+            return gone_or(error);
+        }
+        for _ in 0..MESSAGES_PER_TURN_MAX {
+            match self.edges.supervisor.receive_with() {
+                Ok(None) => break,
+                Ok(Some((notice, descriptor))) => self.noticed(notice, descriptor, log)?,
+                Err(error) => return gone_or(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn noticed(
+        &mut self,
+        notice: SupervisorNotice,
+        descriptor: Option<OwnedFd>,
+        log: &mut Log,
+    ) -> Result<(), RunError> {
+        match (notice, descriptor) {
+            (SupervisorNotice::Started { role }, Some(edge)) => {
+                self.edges.open(role, edge);
+                self.step(Event::Started(role), log)
+            }
+            (SupervisorNotice::Ended { role, how }, None) => {
+                self.edges.close(role);
+                self.step(Event::Ended(role, how), log)
+            }
+            (SupervisorNotice::Started { .. }, None) | (SupervisorNotice::Ended { .. }, Some(_)) => {
+                Err(RunError::Supervisor(ChannelError::Descriptors))
+            }
+        }
+    }
+
+    /// Hears one worker for its turn.
+    fn hear(&mut self, role: Role, log: &mut Log) -> Result<(), RunError> {
+        for _ in 0..MESSAGES_PER_TURN_MAX {
+            match self.edges.hear(role) {
+                Ok(Heard::Nothing) => return Ok(()),
+                Ok(Heard::Event(event)) => self.step(event, log)?,
+                Ok(Heard::Log(line)) => {
+                    log.line(line.level, &format!("{role}: {}", line.text.as_str()), now_ms());
+                }
+                Err(error) => return self.lost(role, &error, log),
+            }
+        }
+        Ok(())
+    }
+
+    /// An edge is of no more use. The supervisor says when its worker has ended.
+    fn lost(&mut self, role: Role, error: &ChannelError, log: &mut Log) -> Result<(), RunError> {
+        self.edges.close(role);
+        if matches!(error, ChannelError::Closed) {
+            return Ok(());
+        }
+        log.line(Level::Error, &format!("{role} is restarted: {error}"), now_ms());
+        self.tell_supervisor(&SupervisorOrder::Restart { role })
+    }
+
+    fn tell_supervisor(&mut self, order: &SupervisorOrder) -> Result<(), RunError> {
+        self.edges.supervisor.send(order).map_err(RunError::Supervisor)
+    }
+
+    /// One step of the machine, and everything that follows from it.
+    fn step(&mut self, event: Event, log: &mut Log) -> Result<(), RunError> {
+        let mut failure = None;
+        let mut fresh_image = || {
+            let mut bytes = [0; 16];
+            failure = getrandom(&mut bytes[..], GetRandomFlags::empty()).err().or(failure);
+            ImageId(bytes)
+        };
+        let mut around = Surroundings { now: now_ms(), fresh_image: &mut fresh_image };
+        let actions = self.machine.step(event, &mut around);
+        if let Some(errno) = failure {
+            return Err(errno.into());
+        }
+        for action in actions {
+            self.carry_out(action, log)?;
+        }
+        if self.journal.is_long() {
+            self.journal.checkpoint(&self.machine.snapshot())?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, action: Action, log: &mut Log) -> Result<(), RunError> {
+        let broken = match action {
+            Action::Record(record) => return Ok(self.journal.append(&record)?),
+            Action::Log(level, text) => {
+                log.line(level, &text, now_ms());
+                return Ok(());
+            }
+            Action::Order(request) => {
+                self.journal.sync()?;
+                self.edges.order(&request).map_err(|error| (Role::Attacher, error))
+            }
+            Action::Dialog(command) => {
+                self.journal.sync()?;
+                self.edges.tell_dialog(&command).map_err(|error| (Role::Dialog, error))
+            }
+            Action::Restart(role) => {
+                self.edges.close(role);
+                return self.tell_supervisor(&SupervisorOrder::Restart { role });
+            }
+            Action::Ready => return self.tell_supervisor(&SupervisorOrder::Ready),
+        };
+        broken.or_else(|(role, error)| self.lost(role, &error, log))
+    }
+}
+
+/// The end of the supervisor is the end of the broker; anything else is an error.
+fn gone_or(error: ChannelError) -> Result<bool, RunError> {
+    match error {
+        ChannelError::Closed => Ok(false),
+        ChannelError::Codec(_)
+        | ChannelError::Truncated
+        | ChannelError::Descriptors
+        | ChannelError::Overflow
+        | ChannelError::Os(_) => Err(RunError::Supervisor(error)),
+    }
+}
+
+/// Reads the sealed memory file whole.
+fn read_settings(file: &OwnedFd) -> Result<Vec<u8>, RunError> {
+    let mut bytes = vec![0; codec::SETTINGS_BYTES_MAX];
+    let mut length = 0;
+    loop {
+        let free = bytes.get_mut(length..).filter(|free| !free.is_empty()).ok_or(RunError::Settings)?;
+        match pread(file, free, u64::try_from(length).unwrap_or(u64::MAX)) {
+            Ok(0) => break,
+            Ok(count) => length = length.saturating_add(count),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// Milliseconds of the monotonic clock.
+fn now_ms() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds.saturating_mul(1000).saturating_add(u64::try_from(now.tv_nsec / 1_000_000).unwrap_or_default())
+}

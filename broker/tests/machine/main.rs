@@ -1,0 +1,7 @@
+//! The broker's state machine in a world of fakes.
+
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+
+mod random;
+mod steps;
+mod world;
