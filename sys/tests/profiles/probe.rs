@@ -1,0 +1,66 @@
+//! The confined process.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use sys::profile::Profile;
+
+use crate::acts;
+
+/// The act has happened although it is forbidden.
+pub const EXIT_HAPPENED: u8 = 50;
+/// The act was allowed by the filter, and refused by something else.
+pub const EXIT_REFUSED: u8 = 51;
+/// The act is unknown.
+const EXIT_UNKNOWN: u8 = 52;
+
+/// What the probe sends when it is in its sandbox.
+pub const READY: &[u8] = b"ready";
+
+/// `profile-probe PROFILE ACT [ARGUMENT]`.
+pub fn run(args: &[String]) -> ! {
+    let [_, name, act, rest @ ..] = args else { sys::worker::exit(EXIT_UNKNOWN) };
+    let Some(profile) = profile(name) else { sys::worker::exit(EXIT_UNKNOWN) };
+    let argument = rest.first().map_or("", String::as_str);
+    sys::worker::run(profile, Some(report), |mut inherited, _sandboxed| {
+        let edge = inherited.take(profile.descriptors.first().unwrap()).unwrap();
+        send(edge.as_fd(), READY);
+        match act.as_str() {
+            "report-and-wait" => wait(profile, edge.as_fd()),
+            "finish" => 7,
+            _ => match acts::perform(act, argument) {
+                None => EXIT_UNKNOWN,
+                Some(true) => EXIT_HAPPENED,
+                Some(false) => EXIT_REFUSED,
+            },
+        }
+    })
+}
+
+/// The profile of that process name or constant.
+pub fn profile(process: &str) -> Option<&'static Profile> {
+    sandbox_profiles::ALL.iter().copied().find(|profile| profile.process == process)
+}
+
+fn report(edge: BorrowedFd<'_>, text: &str) {
+    send(edge, text.as_bytes());
+}
+
+fn send(edge: BorrowedFd<'_>, bytes: &[u8]) {
+    use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+    let slices = [std::io::IoSlice::new(bytes)];
+    let _ = sendmsg(edge, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);
+}
+
+/// Until the parent closes its end, with whichever call the profile grants for waiting.
+fn wait(profile: &Profile, edge: BorrowedFd<'_>) -> u8 {
+    let has_poll = profile.syscalls.iter().any(|call| call.number == libc::SYS_poll);
+    let mut poll = libc::pollfd { fd: edge.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let result = if has_poll {
+        // SAFETY: the pointer is valid for one entry.
+        unsafe { libc::poll(&raw mut poll, 1, -1) }
+    } else {
+        // SAFETY: as above, and the other pointers may be null.
+        unsafe { libc::ppoll(&raw mut poll, 1, std::ptr::null(), std::ptr::null()) }
+    };
+    u8::from(result != 1)
+}

@@ -1,0 +1,257 @@
+//! What each profile stops, and what the kernel says about a process in it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use sys::profile::{Landlock, Profile, Root};
+use sys::spawn::{Account, Child, Ended, Spawn};
+
+use crate::probe::{EXIT_HAPPENED, EXIT_REFUSED, READY};
+use crate::{ORDINARY_ID, PROBE, acts};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("every_forbidden_act_ends_in_sigsys", every_forbidden_act_ends_in_sigsys),
+    ("the_kernel_confirms_the_sandbox_of_a_live_process", the_kernel_confirms_the_sandbox_of_a_live_process),
+    ("the_body_of_a_worker_runs_and_its_code_is_passed_on", the_body_runs),
+    ("a_panic_is_reported_without_its_text_and_is_no_violation", a_panic_is_reported_without_its_text),
+    ("an_abort_and_a_memory_fault_are_no_violations", an_abort_and_a_memory_fault_are_no_violations),
+    ("memory_can_be_had_up_to_the_limit_and_no_further", memory_can_be_had_up_to_the_limit),
+    ("a_missing_descriptor_is_told_by_the_exit_code", a_missing_descriptor_is_told_by_the_exit_code),
+    ("a_worker_in_shared_namespaces_does_not_enter", a_worker_in_shared_namespaces_does_not_enter),
+    ("everything_holds_without_privileges", everything_holds_without_privileges),
+    ("the_supervisors_filter_does_not_stop_a_worker", the_supervisors_filter_does_not_stop_a_worker),
+];
+
+/// A started probe, and this side of its edge.
+pub struct Probe {
+    pub child: Child,
+    pub edge: OwnedFd,
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn workers() -> impl Iterator<Item = &'static Profile> {
+    sandbox_profiles::ALL.iter().copied().filter(|profile| profile.root == Root::Empty)
+}
+
+/// Starts the probe with what its profile lists: directories where landlock rules want them, sockets otherwise.
+fn start(profile: &Profile, args: &[&str]) -> Probe {
+    start_with(profile, args, |spawn| spawn.start().unwrap())
+}
+
+fn start_with(profile: &Profile, args: &[&str], how: impl FnOnce(&Spawn<'_>) -> Child) -> Probe {
+    let (edge, far) = edge();
+    let directory = File::open(std::env::temp_dir()).unwrap();
+    let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+    let mut descriptors: Vec<BorrowedFd<'_>> = vec![far.as_fd()];
+    descriptors.extend(profile.descriptors.iter().skip(1).map(|name| {
+        let by_landlock = match profile.landlock {
+            Landlock::Rules(rules) => rules.iter().any(|rule| rule.descriptor == *name),
+            Landlock::NotForStarters => false,
+        };
+        if by_landlock { directory.as_fd() } else { null.as_fd() }
+    }));
+    let program = File::open(std::env::current_exe().unwrap()).unwrap();
+    let args: Vec<&std::ffi::OsStr> =
+        std::iter::once(profile.process).chain(args.iter().copied()).map(AsRef::as_ref).collect();
+    // The nearest test of a change of accounts: only root can, and then the probe must be able to run its program.
+    let account = sys::spawn::can_switch_accounts().then_some(Account { uid: ORDINARY_ID, gid: ORDINARY_ID });
+    let child = how(&Spawn {
+        program: program.as_fd(),
+        argv0: PROBE,
+        args: &args,
+        stdio: [null.as_fd(); 3],
+        descriptors: &descriptors,
+        account,
+        namespaces: profile.namespaces,
+    });
+    Probe { child, edge }
+}
+
+pub fn edge() -> (OwnedFd, OwnedFd) {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+impl Probe {
+    /// The next message, or an empty one at the end.
+    fn receive(&mut self) -> Vec<u8> {
+        let mut buffer = [0_u8; 512];
+        let count = File::from(self.edge.try_clone().unwrap()).read(&mut buffer).unwrap_or(0);
+        buffer[..count].to_vec()
+    }
+
+    fn end(mut self) -> Ended {
+        self.child.wait().unwrap()
+    }
+}
+
+fn every_forbidden_act_ends_in_sigsys() {
+    for profile in workers() {
+        for (act, number) in acts::STOPPED {
+            let mut probe = start(profile, &[act]);
+            assert_eq!(probe.receive(), READY, "{} {act}", profile.process);
+            let ended = probe.end();
+            let unconditional =
+                profile.syscalls.iter().any(|call| call.number == *number && call.conditions.is_empty());
+            assert!(!unconditional, "{}: {act} is allowed with any arguments", profile.process);
+            assert!(ended.is_violation(), "{} {act}: {ended}", profile.process);
+        }
+    }
+}
+
+fn the_kernel_confirms_the_sandbox_of_a_live_process() {
+    for profile in workers() {
+        let mut probe = start(profile, &["report-and-wait"]);
+        assert_eq!(probe.receive(), READY, "{}", profile.process);
+        let proc = format!("/proc/{}", probe.child.pid());
+        let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap();
+            line.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        assert_eq!(field("Name"), profile.process[..profile.process.len().min(15)]);
+        assert_eq!(field("Seccomp"), "2");
+        assert_eq!(field("NoNewPrivs"), "1");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(field(set), "0000000000000000", "{} {set}", profile.process);
+        }
+        assert_eq!(field("Threads"), "1");
+        if sys::spawn::can_switch_accounts() {
+            assert_eq!(field("Uid"), ORDINARY_ID.to_string());
+            assert_eq!(field("Gid"), ORDINARY_ID.to_string());
+            assert_eq!(status.lines().find(|line| line.starts_with("Groups:")).unwrap().trim(), "Groups:");
+        }
+        check_descriptors_root_and_limits(profile, &proc);
+        drop(probe.edge);
+        assert_eq!(probe.child.wait().unwrap(), Ended::Code(0));
+    }
+}
+
+fn check_descriptors_root_and_limits(profile: &Profile, proc: &str) {
+    let mut open: Vec<u32> = std::fs::read_dir(format!("{proc}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    open.sort_unstable();
+    // The one more is the reporter's duplicate of the edge.
+    let expected: Vec<u32> = (0..u32::try_from(3 + profile.descriptors.len() + 1).unwrap()).collect();
+    assert_eq!(open, expected, "{}", profile.process);
+    assert_eq!(std::fs::read_dir(format!("{proc}/root/")).unwrap().count(), 0, "{}", profile.process);
+    let mounts = std::fs::read_to_string(format!("{proc}/mountinfo")).unwrap();
+    assert_eq!(mounts.lines().count(), 1, "{mounts}");
+    assert!(mounts.contains(" / / ro,nosuid,nodev,noexec"), "{mounts}");
+    for namespace in ["user", "pid", "net", "ipc", "uts", "mnt"] {
+        let own = std::fs::read_link(format!("{proc}/ns/{namespace}")).unwrap();
+        assert_ne!(own, std::fs::read_link(format!("/proc/self/ns/{namespace}")).unwrap());
+    }
+    let limits = std::fs::read_to_string(format!("{proc}/limits")).unwrap();
+    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(cores.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+}
+
+fn the_body_runs() {
+    for profile in workers() {
+        assert_eq!(start(profile, &["finish"]).end(), Ended::Code(7), "{}", profile.process);
+    }
+}
+
+fn a_panic_is_reported_without_its_text() {
+    for profile in workers() {
+        let mut probe = start(profile, &["panic"]);
+        assert_eq!(probe.receive(), READY);
+        let report = String::from_utf8(probe.receive()).unwrap();
+        assert!(report.starts_with("panic at ") && report.contains("acts.rs:"), "{report}");
+        assert!(!report.contains("quotes"), "{report}");
+        let ended = probe.end();
+        assert_eq!(ended, Ended::Signal(libc::SIGILL), "{}", profile.process);
+        assert!(ended.is_crash() && !ended.is_violation());
+    }
+}
+
+fn an_abort_and_a_memory_fault_are_no_violations() {
+    for profile in workers() {
+        for act in ["abort", "overflow", "write-null", "out-of-memory"] {
+            let ended = start(profile, &[act]).end();
+            assert!(ended.is_crash(), "{} {act}: {ended}", profile.process);
+        }
+    }
+}
+
+fn memory_can_be_had_up_to_the_limit() {
+    for profile in workers() {
+        let little = start(profile, &["allocate", "16"]).end();
+        assert_eq!(little, Ended::Code(i32::from(EXIT_HAPPENED)), "{}", profile.process);
+        let much = start(profile, &["allocate", "4096"]).end();
+        assert_eq!(much, Ended::Code(i32::from(EXIT_REFUSED)), "{}", profile.process);
+    }
+}
+
+fn a_missing_descriptor_is_told_by_the_exit_code() {
+    for profile in workers() {
+        let probe = start_with(profile, &["finish"], |spawn| {
+            Spawn { descriptors: &spawn.descriptors[1..], ..*spawn }.start().unwrap()
+        });
+        assert_eq!(probe.end(), Ended::Code(i32::from(sys::worker::EXIT_SANDBOX)), "{}", profile.process);
+    }
+}
+
+fn a_worker_in_shared_namespaces_does_not_enter() {
+    use sys::profile::Namespaces;
+    let all = Namespaces::ALL;
+    let lacking = [
+        Namespaces { pid: false, ..all },
+        Namespaces { net: false, ..all },
+        Namespaces { ipc: false, ..all },
+        Namespaces { uts: false, ..all },
+        Namespaces::NONE,
+    ];
+    for namespaces in lacking {
+        let mut probe = start_with(&sandbox_profiles::XS_MONITOR, &["finish"], |spawn| {
+            Spawn { namespaces, ..*spawn }.start().unwrap()
+        });
+        let reason = String::from_utf8(probe.receive()).unwrap();
+        assert!(reason.contains("namespace: "), "{namespaces:?}: {reason}");
+        assert_eq!(probe.end(), Ended::Code(i32::from(sys::worker::EXIT_SANDBOX)));
+    }
+}
+
+/// The same tests once more, by a user who may do nothing.
+fn everything_holds_without_privileges() {
+    use std::os::unix::process::CommandExt;
+    if !is_root() {
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let reachable =
+        std::process::Command::new(&program).arg("--list").uid(ORDINARY_ID).gid(ORDINARY_ID).status();
+    if !reachable.is_ok_and(|status| status.success()) {
+        testkit::skip("an ordinary user cannot reach the folder of the built tests");
+        return;
+    }
+    let status =
+        std::process::Command::new(program).uid(ORDINARY_ID).gid(ORDINARY_ID).current_dir("/").status();
+    assert!(status.unwrap().success());
+}
+
+/// A worker inherits the filter of the process that starts it.
+fn the_supervisors_filter_does_not_stop_a_worker() {
+    let supervisor = &sandbox_profiles::SUPERVISOR;
+    for profile in workers() {
+        for call in profile.syscalls {
+            let there = |granted: &&sys::profile::Syscall| {
+                granted.number == call.number
+                    && (granted.conditions.is_empty() || granted.conditions == call.conditions)
+            };
+            assert!(
+                supervisor.syscalls.iter().any(|granted| there(&granted)),
+                "{}: {} is not in the supervisor's profile",
+                profile.process,
+                call.name
+            );
+        }
+    }
+}
