@@ -1,0 +1,258 @@
+//! Attaching and detaching a block device through xenstore alone: no toolstack, no script, no hypercall.
+//!
+//! Both ends of a device are directories in xenstore. Domain 0 writes the back end and makes the front end, which then
+//! belongs to the guest. Whatever the guest writes there is never read (L16): how far a device is tells the back end's
+//! `state`, which the kernel of domain 0 writes. States and nodes are those of Xen's `io/xenbus.h` and `io/blkif.h`.
+
+use protocol::attach::{AttachFailure, Attachment};
+use protocol::types::{Device, Domid};
+use xenstore::path::{BackNode, BackendListPath, DomainPath, FrontNode, VbdPath};
+use xenstore::{Client, Error, Permissions, Refusal, Token, Transaction, WatchEvent, missing_is_none};
+
+use crate::backing::Presented;
+use crate::machine::{BackState, Place};
+use crate::trouble::Trouble;
+
+/// Marks the watches of this module.
+const TOKEN_BACK_END: u8 = 1;
+
+const STATE_INITIALISING: &[u8] = b"1";
+const STATE_CONNECTED: &[u8] = b"4";
+const STATE_CLOSING: &[u8] = b"5";
+const STATE_CLOSED: &[u8] = b"6";
+
+/// Makes both ends of a device, and for an incoming one the two keys, all at once; and watches the back end.
+///
+/// # Errors
+/// [`AttachFailure::DomainGone`], [`AttachFailure::InUse`] when somebody else has made that device,
+/// [`AttachFailure::Xenstore`]; nothing has happened then.
+pub fn connect(
+    client: &mut Client,
+    place: Place,
+    attachment: &Attachment,
+    backing: &Presented,
+) -> Result<(), Trouble> {
+    watch(client, place)?;
+    let written = client.transaction(|transaction| {
+        // Fails with ENOENT, before anything is written, if the domain is gone.
+        transaction.permissions(&DomainPath::home(place.domid))?;
+        if missing_is_none(transaction.directory(&path(place).back()))?.is_some() {
+            return Err(Refusal::Exists.into());
+        }
+        write_keys(transaction, place.domid, attachment)?;
+        write_front(transaction, place)?;
+        write_back(transaction, place, attachment, backing)
+    });
+    let failure = match written {
+        Ok(()) => return Ok(()),
+        Err(Error::Refused(Refusal::NoEntry)) => AttachFailure::DomainGone.into(),
+        Err(Error::Refused(Refusal::Exists)) => AttachFailure::InUse.into(),
+        Err(error) => error.into(),
+    };
+    unwatch(client, place)?;
+    Err(failure)
+}
+
+/// The receiver's programs run as soon as the device is there, and find the keys then.
+fn write_keys(transaction: &mut Transaction<'_>, domid: Domid, attachment: &Attachment) -> Result<(), Error> {
+    let Attachment::Incoming { source, seq, writable: _ } = attachment else { return Ok(()) };
+    let seq = seq.map_or(0, protocol::types::Seq::get).to_string();
+    let readable = Permissions::guest_reads(domid);
+    let keys =
+        [(DomainPath::source(domid), source.as_str()), (DomainPath::transaction_seq(domid), seq.as_str())];
+    for (key, value) in keys {
+        transaction.write(&key, value.as_bytes())?;
+        transaction.set_permissions(&key, &readable)?;
+    }
+    Ok(())
+}
+
+fn write_front(transaction: &mut Transaction<'_>, place: Place) -> Result<(), Error> {
+    let vbd = path(place);
+    let front = vbd.front();
+    transaction.rm(&front)?;
+    transaction.mkdir(&front)?;
+    // First, because the nodes inside inherit it.
+    transaction.set_permissions(&front, &Permissions::guest_owns(place.domid))?;
+    let back = vbd.back().to_string();
+    let number = place.device.number().to_string();
+    let nodes: [(FrontNode, &[u8]); 5] = [
+        (FrontNode::Backend, back.as_bytes()),
+        (FrontNode::BackendId, b"0"),
+        (FrontNode::VirtualDevice, number.as_bytes()),
+        (FrontNode::DeviceType, b"disk"),
+        (FrontNode::State, STATE_INITIALISING),
+    ];
+    for (node, value) in nodes {
+        transaction.write(&vbd.front_node(node), value)?;
+    }
+    Ok(())
+}
+
+fn write_back(
+    transaction: &mut Transaction<'_>,
+    place: Place,
+    attachment: &Attachment,
+    backing: &Presented,
+) -> Result<(), Error> {
+    let vbd = path(place);
+    transaction.mkdir(&vbd.back())?;
+    transaction.set_permissions(&vbd.back(), &Permissions::guest_reads(place.domid))?;
+    let front = vbd.front().to_string();
+    let domid = place.domid.to_string();
+    let mode: &[u8] = if is_writable(attachment) { b"w" } else { b"r" };
+    let nodes: [(BackNode, &[u8]); 10] = [
+        (BackNode::Frontend, front.as_bytes()),
+        (BackNode::FrontendId, domid.as_bytes()),
+        (BackNode::Params, backing.params.as_bytes()),
+        (BackNode::Type, backing.kind.as_bytes()),
+        (BackNode::Dev, place.device.name().as_bytes()),
+        (BackNode::Mode, mode),
+        (BackNode::DeviceType, b"disk"),
+        (BackNode::Removable, b"0"),
+        (BackNode::Online, b"1"),
+        (BackNode::DiscardEnable, b"0"),
+    ];
+    for (node, value) in nodes {
+        transaction.write(&vbd.back_node(node), value)?;
+    }
+    if let Some(number) = &backing.physical_device {
+        transaction.write(&vbd.back_node(BackNode::PhysicalDevice), number.as_bytes())?;
+    }
+    transaction.write(&vbd.back_node(BackNode::HotplugStatus), b"connected")?;
+    transaction.write(&vbd.back_node(BackNode::State), STATE_INITIALISING)
+}
+
+/// Whether the guest may write to a device that is attached in this way.
+#[must_use]
+pub fn is_writable(attachment: &Attachment) -> bool {
+    match attachment {
+        Attachment::Outgoing => true,
+        Attachment::Incoming { writable, .. } => *writable,
+    }
+}
+
+/// Watches the back end and tells it to close. Says whether there is anything to wait for: a back end that is closed
+/// or gone already says nothing more.
+///
+/// # Errors
+/// [`AttachFailure::Xenstore`].
+pub fn close(client: &mut Client, place: Place) -> Result<bool, Trouble> {
+    watch(client, place)?;
+    let vbd = path(place);
+    let told = client.transaction(|transaction| {
+        match missing_is_none(transaction.read(&vbd.back_node(BackNode::State)))? {
+            None => Ok(false),
+            Some(state) if state == STATE_CLOSED => Ok(false),
+            Some(_) => {
+                transaction.write(&vbd.back_node(BackNode::Online), b"0")?;
+                transaction.write(&vbd.back_node(BackNode::State), STATE_CLOSING)?;
+                Ok(true)
+            }
+        }
+    })?;
+    Ok(told)
+}
+
+/// Removes both ends of a device, the two keys of an incoming one, and the list of back ends of that domain if it is
+/// then empty; and stops watching. What is not there is removed.
+///
+/// The back end in the kernel lets go of its block device when its directory goes, whatever the guest does.
+///
+/// # Errors
+/// [`AttachFailure::Xenstore`].
+pub fn remove(client: &mut Client, place: Place) -> Result<(), Trouble> {
+    let vbd = path(place);
+    client.transaction(|transaction| {
+        transaction.rm(&vbd.front())?;
+        transaction.rm(&vbd.back())?;
+        if place.device == Device::Incoming {
+            transaction.rm(&DomainPath::source(place.domid))?;
+            transaction.rm(&DomainPath::transaction_seq(place.domid))?;
+        }
+        let list = BackendListPath::of(place.domid);
+        match missing_is_none(transaction.directory(&list))? {
+            Some(others) if others.is_empty() => transaction.rm(&list),
+            Some(_) | None => Ok(()),
+        }
+    })?;
+    unwatch(client, place)?;
+    Ok(())
+}
+
+/// How far the back end is.
+///
+/// # Errors
+/// [`AttachFailure::Xenstore`].
+pub fn state(client: &mut Client, place: Place) -> Result<BackState, Trouble> {
+    let state = missing_is_none(client.read(&path(place).back_node(BackNode::State)))?;
+    Ok(match state.as_deref() {
+        None => BackState::Gone,
+        Some(STATE_CONNECTED) => BackState::Connected,
+        Some(STATE_CLOSING) => BackState::Closing,
+        Some(STATE_CLOSED) => BackState::Closed,
+        Some(_) => BackState::Opening,
+    })
+}
+
+/// The place whose back end a watch event is about.
+#[must_use]
+pub fn place_of(event: WatchEvent) -> Option<Place> {
+    let WatchEvent { token } = event;
+    let domid = Domid::new(token.domid).ok()?;
+    let device = device_of(token.number)?;
+    (token.kind == TOKEN_BACK_END).then_some(Place { domid, device })
+}
+
+/// The device of ours that has this number.
+#[must_use]
+pub fn device_of(number: u32) -> Option<Device> {
+    Device::ALL.into_iter().find(|device| device.number() == number)
+}
+
+/// Stops watching the back end. Not having watched it is no error.
+///
+/// # Errors
+/// [`AttachFailure::Xenstore`].
+pub fn unwatch(client: &mut Client, place: Place) -> Result<(), Trouble> {
+    let state = path(place).back_node(BackNode::State);
+    missing_is_none(client.unwatch(&state, token(place)))?;
+    Ok(())
+}
+
+/// Only while something is waited for: a guest can make its back end change state as often as it likes (L18).
+fn watch(client: &mut Client, place: Place) -> Result<(), Error> {
+    match client.watch(&path(place).back_node(BackNode::State), token(place)) {
+        Err(Error::Refused(Refusal::Exists)) => Ok(()),
+        result => result,
+    }
+}
+
+fn token(place: Place) -> Token {
+    Token { kind: TOKEN_BACK_END, domid: place.domid.get(), number: place.device.number() }
+}
+
+fn path(place: Place) -> VbdPath {
+    VbdPath::new(place.domid, place.device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_event_leads_back_to_its_place() {
+        for device in Device::ALL {
+            let place = Place { domid: Domid::new(7).unwrap(), device };
+            assert_eq!(place_of(WatchEvent { token: token(place) }), Some(place));
+        }
+        let foreign = [
+            Token { kind: 2, domid: 7, number: 51808 },
+            Token { kind: 1, domid: 0, number: 51808 },
+            Token { kind: 1, domid: 7, number: 51712 },
+        ];
+        for token in foreign {
+            assert_eq!(place_of(WatchEvent { token }), None);
+        }
+    }
+}
