@@ -2,9 +2,15 @@
 
 pub mod accounts;
 pub mod config;
+pub mod directories;
 pub mod files;
 pub mod machine;
 pub mod memory_file;
 pub mod notify;
+pub mod open;
 pub mod policy_files;
+pub mod programs;
+pub mod run;
 pub mod settings;
+pub mod workers;
+pub mod xenstored;

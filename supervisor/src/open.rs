@@ -1,0 +1,129 @@
+//! Everything that is opened before the first worker runs.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use policy::Policy;
+use protocol::codec;
+use protocol::supervise::Role;
+use rustix::fs::{Mode, OFlags};
+use sys::spawn::Account;
+
+use crate::config::{Config, ConfigError, DialogKind, HostKind};
+use crate::directories::{self, DirectoryError, JournalFiles};
+use crate::programs::Programs;
+use crate::{accounts, memory_file, settings, xenstored};
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// What the administrator wrote cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A directory cannot be used.
+    #[error("{}: {error}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        error: DirectoryError,
+    },
+    /// Something else cannot be opened.
+    #[error("{}: cannot open: {error}", path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// There is more policy than fits.
+    #[error("the policy and the tags are longer than a worker can be told: shorten them")]
+    PolicyTooLong,
+}
+
+/// What the supervisor holds for its workers.
+#[derive(Debug)]
+pub struct Opened {
+    /// The programs.
+    pub programs: Programs,
+    /// Who they run as; empty without root.
+    pub accounts: BTreeMap<Role, Account>,
+    /// `/dev/null`.
+    pub null: OwnedFd,
+    /// The journal.
+    pub journal: JournalFiles,
+    /// The image directory.
+    pub images: OwnedFd,
+    /// The directory of the loop devices, on Xen.
+    pub loops: Option<OwnedFd>,
+    /// What the broker is told.
+    pub broker_settings: OwnedFd,
+    /// What the attacher is told.
+    pub attacher_settings: OwnedFd,
+    /// The socket to which each start of a worker connects anew.
+    pub xenstored_socket: PathBuf,
+    /// Whether there is a dialog.
+    pub has_dialog: bool,
+}
+
+impl Opened {
+    /// Opens everything. The journal comes first: it says whether another daemon is here already, whose images
+    /// must not be touched.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: &Config, policy: Policy) -> Result<Self, OpenError> {
+        let directory = |path: &Path, error| OpenError::Directory { path: path.to_owned(), error };
+        let journal = directories::journal(&config.journal_directory)
+            .map_err(|error| directory(&config.journal_directory, error))?;
+        let accounts = accounts::resolve(&config.accounts)?;
+        let attacher = accounts.get(&Role::Attacher).copied();
+        let images = directories::own(&config.images.directory, attacher)
+            .map_err(|error| directory(&config.images.directory, error))?;
+        let loops = match config.host {
+            HostKind::Simulated => None,
+            HostKind::Xen => {
+                let (first, count) = (config.images.loop_first, config.images.loop_count);
+                let loops = directories::loops(first, count, attacher);
+                Some(loops.map_err(|error| directory(Path::new("/dev"), error))?)
+            }
+        };
+        let programs =
+            Programs::open().map_err(|(path, errno)| OpenError::Io { path, error: errno.into() })?;
+        // Tried once now: a wrong path must be an error of the start, not of a worker.
+        xenstored::connect(&config.xenstored_socket).map_err(io(&config.xenstored_socket))?;
+        let boot_id = settings::boot_id(&config.boot_id_file)?;
+        let for_broker = settings::broker_bytes(settings::of_broker(config, boot_id), policy)
+            .map_err(|_| OpenError::PolicyTooLong)?;
+        let for_attacher =
+            codec::encode_settings(&settings::of_attacher(config)?).map_err(|_| OpenError::PolicyTooLong)?;
+        Ok(Self {
+            programs,
+            accounts,
+            null: null()?,
+            journal,
+            images: images.into(),
+            loops,
+            broker_settings: memory("settings of the broker", &for_broker)?,
+            attacher_settings: memory("settings of the attacher", &for_attacher)?,
+            xenstored_socket: config.xenstored_socket.clone(),
+            has_dialog: config.dialog.kind != DialogKind::None,
+        })
+    }
+}
+
+fn null() -> Result<OwnedFd, OpenError> {
+    let path = Path::new("/dev/null");
+    rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| io(path)(errno.into()))
+}
+
+fn memory(name: &str, bytes: &[u8]) -> Result<OwnedFd, OpenError> {
+    memory_file::sealed(name, bytes).map_err(io(Path::new("a file in memory")))
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |error| OpenError::Io { path, error }
+}

@@ -1,0 +1,70 @@
+//! The programs of the workers, opened once and found in one folder.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use protocol::supervise::Role;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// Where packages put them.
+pub const PROGRAMS_DIRECTORY: &str = "/usr/lib/qfilexchgd";
+
+/// The opened programs.
+#[derive(Debug)]
+pub struct Programs {
+    opened: BTreeMap<Role, OwnedFd>,
+}
+
+impl Programs {
+    /// Opens all of them beside the running program, or, unless all of them are there, in
+    /// [`PROGRAMS_DIRECTORY`]. One alone beside it is not believed: `/usr/bin/dialog` is somebody else's.
+    ///
+    /// # Errors
+    /// The first one that is in neither place.
+    pub fn open() -> Result<Self, (PathBuf, Errno)> {
+        let own = std::env::current_exe().ok();
+        let beside = own.as_deref().and_then(Path::parent).map(Self::open_in);
+        match beside {
+            Some(Ok(programs)) => Ok(programs),
+            Some(Err(_)) | None => Self::open_in(Path::new(PROGRAMS_DIRECTORY)),
+        }
+    }
+
+    fn open_in(directory: &Path) -> Result<Self, (PathBuf, Errno)> {
+        let mut opened = BTreeMap::new();
+        for role in Role::ALL {
+            let path = directory.join(role.process());
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            match rustix::fs::open(&path, flags, Mode::empty()) {
+                Ok(program) => opened.insert(role, program),
+                Err(errno) => return Err((path, errno)),
+            };
+        }
+        Ok(Self { opened })
+    }
+
+    /// The program of a worker.
+    #[must_use]
+    pub fn of(&self, role: Role) -> Option<BorrowedFd<'_>> {
+        self.opened.get(&role).map(AsFd::as_fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_taken_from_one_folder_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        for (count, role) in Role::ALL.into_iter().enumerate() {
+            let missing = Programs::open_in(directory.path()).unwrap_err();
+            assert_eq!(missing.0, directory.path().join(Role::ALL[count].process()));
+            std::fs::write(directory.path().join(role.process()), "").unwrap();
+        }
+        let programs = Programs::open_in(directory.path()).unwrap();
+        assert!(Role::ALL.into_iter().all(|role| programs.of(role).is_some()));
+    }
+}

@@ -1,0 +1,273 @@
+//! The loop of the daemon's first process.
+//!
+//! *Runs as* whoever starts the daemon, root or not · *Holds* the journal, the image directory, the programs and
+//! settings of the workers, its end of the edge to the broker · *May* start workers in namespaces of their own and
+//! end them, connect to xenstored for them · *Must never* read a byte that a VM chose, or anything but small typed
+//! orders of the broker · *Trusts* the administrator's files, the kernel, xenstored's socket · *Ends when* it is
+//! told to (SIGTERM, SIGINT, SIGHUP), or when a worker ends again and again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use protocol::channel::{self, Channel, ChannelError};
+use protocol::supervise::{Ending, Role, SupervisorNotice, SupervisorOrder};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use sys::sandbox::Sandboxed;
+use sys::signals::Signals;
+use sys::spawn::{Child, Ended};
+
+use crate::machine::{Action, Event, Machine, RESTART_WINDOW_MS, RESTARTS_MAX, Unit};
+use crate::notify::{self, Notifier};
+use crate::open::Opened;
+use crate::workers::{self, WorkerError};
+
+/// Most orders of the broker that are looked at before everything else has its turn.
+const ORDERS_PER_TURN_MAX: usize = 16;
+
+/// Why the daemon gives up.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A worker cannot be started.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A worker ends again and again.
+    #[error(
+        "{} ended more than {RESTARTS_MAX} times within {} s: giving up, see the lines above",
+        name(*.0),
+        RESTART_WINDOW_MS / 1000
+    )]
+    EndsAgainAndAgain(Unit),
+    /// A system call of its own failed.
+    #[error("{tried}: {error}")]
+    Io {
+        /// What was tried.
+        tried: &'static str,
+        /// The answer.
+        error: io::Error,
+    },
+}
+
+/// The edge to the broker.
+type BrokerEdge = Channel<SupervisorNotice, SupervisorOrder>;
+
+/// The daemon's first process.
+struct Supervisor {
+    opened: Opened,
+    signals: Signals,
+    notifier: Notifier,
+    machine: Machine,
+    children: BTreeMap<Role, Child>,
+    broker: Option<BrokerEdge>,
+    events: VecDeque<Event>,
+    began: Instant,
+}
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// [`RunError`]; every worker has been ended then.
+pub fn run(
+    opened: Opened,
+    signals: Signals,
+    notifier: Notifier,
+    _sandboxed: &Sandboxed,
+) -> Result<(), RunError> {
+    let mut supervisor = Supervisor {
+        machine: Machine::new(opened.has_dialog),
+        opened,
+        signals,
+        notifier,
+        children: BTreeMap::new(),
+        broker: None,
+        events: VecDeque::from([Event::Begin]),
+        began: Instant::now(),
+    };
+    loop {
+        while let Some(event) = supervisor.events.pop_front() {
+            let now_ms = u64::try_from(supervisor.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            for action in supervisor.machine.step(event, now_ms) {
+                if supervisor.perform(action)? == Turn::Over {
+                    return Ok(());
+                }
+            }
+        }
+        supervisor.wait()?;
+    }
+}
+
+/// Whether the daemon goes on.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    On,
+    Over,
+}
+
+impl Supervisor {
+    fn perform(&mut self, action: Action) -> Result<Turn, RunError> {
+        match action {
+            Action::Start(unit) => self.start(unit)?,
+            Action::Kill(role) => {
+                if let Some(child) = self.children.get(&role) {
+                    child.kill().map_err(|error| RunError::Io { tried: "ending a worker", error })?;
+                }
+            }
+            Action::Tell(notice) => self.tell(|broker| broker.send(&notice)),
+            Action::NotifyReady => {
+                log("requests are served");
+                self.notify(notify::READY);
+            }
+            Action::NotifyStopping => {
+                log("ending");
+                self.notify(notify::STOPPING);
+            }
+            Action::GiveUp(unit) => return Err(RunError::EndsAgainAndAgain(unit)),
+            Action::Exit => return Ok(Turn::Over),
+        }
+        Ok(Turn::On)
+    }
+
+    fn start(&mut self, unit: Unit) -> Result<(), RunError> {
+        // The two of the monitoring unit talk over a stream of their own.
+        let (mut gates_end, mut monitors_end) = (None, None);
+        if unit == Unit::Monitoring {
+            let (gate, monitor) = UnixStream::pair().map_err(io_error("making a stream"))?;
+            (gates_end, monitors_end) = (Some(OwnedFd::from(gate)), Some(OwnedFd::from(monitor)));
+        }
+        for role in unit.roles() {
+            let stream = match role {
+                Role::Gate => gates_end.as_ref(),
+                Role::Monitor => monitors_end.as_ref(),
+                Role::Broker | Role::Attacher | Role::Dialog => None,
+            };
+            self.start_one(*role, stream)?;
+        }
+        Ok(())
+    }
+
+    fn start_one(&mut self, role: Role, stream: Option<&OwnedFd>) -> Result<(), RunError> {
+        let (far_end, workers_end) =
+            channel::pair().map_err(|errno| io_error("making an edge")(errno.into()))?;
+        let child = workers::start(role, &self.opened, &workers_end, stream)?;
+        self.children.insert(role, child);
+        if role == Role::Broker {
+            self.broker = Some(Channel::new(far_end));
+        } else {
+            self.tell(|broker| broker.send_with(&SupervisorNotice::Started { role }, far_end));
+        }
+        Ok(())
+    }
+
+    /// Says something to the broker. One that cannot be told anything is lost.
+    fn tell(&mut self, send: impl FnOnce(&mut BrokerEdge) -> Result<(), ChannelError>) {
+        if let Some(broker) = &mut self.broker
+            && let Err(error) = send(broker)
+        {
+            self.lose_broker(&error);
+        }
+    }
+
+    fn lose_broker(&mut self, error: &ChannelError) {
+        // When the broker ends, its edge does too; the line about its end says it better.
+        if !matches!(error, ChannelError::Closed) {
+            log(&format!("the broker is ended: {error}"));
+        }
+        self.broker = None;
+        self.events.push_back(Event::BrokerLost);
+    }
+
+    fn notify(&self, state: &str) {
+        if let Err(error) = self.notifier.tell(state) {
+            log(&format!("cannot tell {state} to NOTIFY_SOCKET: {error}"));
+        }
+    }
+
+    /// Waits until something happens, and makes events of it.
+    fn wait(&mut self) -> Result<(), RunError> {
+        let (roles, ready) = self.poll()?;
+        let mut ready = ready.into_iter();
+        if ready.next() == Some(true) && self.signals.next().map_err(io_error("reading a signal"))?.is_some()
+        {
+            self.events.push_back(Event::Terminate);
+        }
+        if self.broker.is_some() && ready.next() == Some(true) {
+            self.serve_broker();
+        }
+        for (role, is_ready) in roles.into_iter().zip(ready) {
+            if is_ready {
+                self.reap(role)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of these is ready: the signals, the broker's edge if there is one, the workers in this order.
+    fn poll(&self) -> Result<(Vec<Role>, Vec<bool>), RunError> {
+        let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some(broker) = &self.broker {
+            let out = if broker.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
+            waiting.push(PollFd::from_borrowed_fd(broker.as_fd(), PollFlags::IN | out));
+        }
+        let mut roles = Vec::new();
+        for (role, child) in &self.children {
+            roles.push(*role);
+            waiting.push(PollFd::from_borrowed_fd(child.pidfd(), PollFlags::IN));
+        }
+        loop {
+            match poll(&mut waiting, None) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(io_error("waiting")(errno.into())),
+                Ok(_) => break,
+            }
+        }
+        Ok((roles, waiting.iter().map(|one| !one.revents().is_empty()).collect()))
+    }
+
+    fn serve_broker(&mut self) {
+        for _ in 0..ORDERS_PER_TURN_MAX {
+            let Some(broker) = &mut self.broker else { return };
+            match broker.flush().and_then(|()| broker.receive()) {
+                Ok(None) => return,
+                Ok(Some(order)) => {
+                    if let SupervisorOrder::Restart { role } = order {
+                        log(&format!("the broker wants {role} to be started anew"));
+                    }
+                    self.events.push_back(Event::Order(order));
+                }
+                Err(error) => self.lose_broker(&error),
+            }
+        }
+    }
+
+    fn reap(&mut self, role: Role) -> Result<(), RunError> {
+        let Some(child) = self.children.get_mut(&role) else { return Ok(()) };
+        let Some(ended) = child.try_wait().map_err(io_error("waiting for a worker"))? else { return Ok(()) };
+        log(&format!("{role} (process {}) ended: {ended}", child.pid()));
+        self.children.remove(&role);
+        if role == Role::Broker {
+            self.broker = None;
+        }
+        let how = match ended {
+            Ended::Code(code) => Ending::Code(code),
+            Ended::Signal(signal) => Ending::Signal(signal),
+        };
+        self.events.push_back(Event::Ended { role, how });
+        Ok(())
+    }
+}
+
+/// Writes a line to the log. Nothing can be done about a log that cannot be written.
+pub fn log(text: &str) {
+    let _ = writeln!(io::stderr(), "qfilexchgd: {text}");
+}
+
+fn io_error(tried: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::Io { tried, error }
+}
+
+fn name(unit: Unit) -> String {
+    unit.roles().iter().map(|role| role.process()).collect::<Vec<_>>().join(" or ")
+}
