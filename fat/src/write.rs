@@ -17,8 +17,9 @@ pub trait Source {
     /// A file's bytes from its first one on.
     type Reader: Read;
 
-    /// Opens the file that has this number in the list of entries. Each file that is not empty is opened once; the
-    /// files of a directory are opened one after the other, and before those of the directories behind it in the list.
+    /// Opens the file that has this number in the list of entries. Each file is opened once, also an empty one, which
+    /// may not be empty any more; the files of a directory are opened one after the other, and before those of the
+    /// directories behind it in the list.
     ///
     /// # Errors
     /// Any error ends the pass.
@@ -101,7 +102,7 @@ pub fn write<W: Write, S: Source>(
     }
     for (number, directory) in plan.tree.directories.iter().enumerate() {
         for child in &directory.children {
-            if let ChildKind::File { entry, size: size @ 1.. } = child.kind {
+            if let ChildKind::File { entry, size } = child.kind {
                 let path = || plan.tree.path(number, child.name.as_bytes());
                 let mut file =
                     source.open(entry).map_err(|source| WriteError::Open { path: path(), source })?;

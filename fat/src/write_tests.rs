@@ -18,9 +18,10 @@ fn plan() -> Plan {
     tree.unwrap().layout(VolumeSize::from_mib(33).unwrap(), VolumeLabel::from_name("work"), 1).unwrap()
 }
 
-/// Gives this many bytes for the first file, in pieces of at most so many, with an interruption before each.
+/// Gives this many bytes for the first file and for the empty one, in pieces of at most so many, with an interruption before each.
 struct Pieces {
     first: u64,
+    empty: u64,
     piece: usize,
     fails_at: u64,
     opened: Vec<u32>,
@@ -35,7 +36,7 @@ struct Piece {
 
 impl Pieces {
     fn of(first: u64) -> Self {
-        Self { first, piece: usize::MAX, fails_at: u64::MAX, opened: Vec::new() }
+        Self { first, empty: 0, piece: usize::MAX, fails_at: u64::MAX, opened: Vec::new() }
     }
 }
 
@@ -44,7 +45,7 @@ impl Source for Pieces {
 
     fn open(&mut self, entry: u32) -> io::Result<Piece> {
         self.opened.push(entry);
-        let left = if entry == 1 { self.first } else { 10 };
+        let left = [0, self.first, 10, self.empty][entry as usize];
         Ok(Piece { left, piece: self.piece, fails_at: self.fails_at, interrupted: false })
     }
 }
@@ -71,10 +72,10 @@ fn written(source: &mut Pieces) -> Result<Vec<u8>, WriteError> {
 }
 
 #[test]
-fn files_are_opened_once_in_their_order_and_empty_ones_never() {
+fn every_file_is_opened_once_in_its_order() {
     let mut source = Pieces::of(PLANNED);
     written(&mut source).unwrap();
-    assert_eq!(source.opened, [1, 2]);
+    assert_eq!(source.opened, [1, 2, 3]);
 }
 
 #[test]
@@ -101,6 +102,8 @@ fn l19_a_file_that_is_not_as_long_as_planned_is_named_and_never_filled_up() {
         );
         assert!(matches!(error, WriteError::Longer { .. }));
     }
+    let error = written(&mut Pieces { empty: 1, ..Pieces::of(PLANNED) }).unwrap_err();
+    assert_eq!(error.to_string(), "dir/empty: the file became longer than 0 bytes while it was copied");
 }
 
 #[test]
