@@ -102,10 +102,15 @@ impl HostFiles {
             return Ok(self.path.clone());
         }
         let owner = self.path.metadata().trying(|| format!("cannot open {}", self.path.display()))?.uid();
-        let short = PathBuf::from(format!("/tmp/xen-sim-{owner}-{:016x}", fnv(self.path.as_os_str().as_encoded_bytes())));
+        let short = PathBuf::from(format!(
+            "/tmp/xen-sim-{owner}-{:016x}",
+            fnv(self.path.as_os_str().as_encoded_bytes())
+        ));
         let what = || format!("cannot make {}", short.display());
         match DirBuilder::new().mode(0o700).create(&short) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error).trying(what),
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).trying(what);
+            }
             Ok(()) | Err(_) => {}
         }
         let found = fs::symlink_metadata(&short).trying(what)?;
@@ -118,7 +123,9 @@ impl HostFiles {
 
 /// FNV-1a, for a name that is the same each time.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether a VM may be called so: it becomes the name of a directory and a word of the control socket.
@@ -222,7 +229,9 @@ mod tests {
         for good in ["work", "a b".trim_end_matches(" b"), "-x", "\u{e4}"] {
             assert!(is_vm_name(good), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a b", "dom0", "Domain-0", "a\nb", &"a".repeat(VM_NAME_BYTES_MAX + 1)] {
+        for bad in
+            ["", ".", "..", "a/b", "a b", "dom0", "Domain-0", "a\nb", &"a".repeat(VM_NAME_BYTES_MAX + 1)]
+        {
             assert!(!is_vm_name(bad), "{bad}");
         }
     }

@@ -55,7 +55,8 @@ pub(crate) fn up(options: Options) -> Result<u8, SimError> {
     let _lock = files.lock()?;
     let mut signals = catch_signals()?;
     let boot_id = files.path().join("boot_id");
-    fs::write(&boot_id, format!("{}\n", random_uuid()?)).trying(|| format!("cannot write {}", boot_id.display()))?;
+    fs::write(&boot_id, format!("{}\n", random_uuid()?))
+        .trying(|| format!("cannot write {}", boot_id.display()))?;
     let tools = match &options.tools {
         Some(tools) => fs::canonicalize(tools).trying(|| format!("cannot open {}", tools.display()))?,
         None => own_directory()?,
@@ -95,10 +96,8 @@ fn serve(
 
 /// Waits, and tells what has happened.
 fn wait(host: &Host, control: &UnixListener, signals: &UnixStream) -> Result<Vec<Source>, SimError> {
-    let own = [
-        (Source::Signal, signals.as_fd(), PollFlags::IN),
-        (Source::Control, control.as_fd(), PollFlags::IN),
-    ];
+    let own =
+        [(Source::Signal, signals.as_fd(), PollFlags::IN), (Source::Control, control.as_fd(), PollFlags::IN)];
     let hosts = host.interests().map(|(source, fd, flags)| (Source::Host(source), fd, flags));
     let (sources, descriptors): (Vec<Source>, Vec<(BorrowedFd<'_>, PollFlags)>) =
         own.into_iter().chain(hosts).map(|(source, fd, flags)| (source, (fd, flags))).unzip();
@@ -109,7 +108,11 @@ fn wait(host: &Host, control: &UnixListener, signals: &UnixStream) -> Result<Vec
         Err(error) => return Err(error).trying(|| "cannot wait".to_owned()),
     }
     let happened = polled.iter().map(|descriptor| !descriptor.revents().is_empty());
-    Ok(sources.into_iter().zip(happened).filter_map(|(source, happened)| happened.then_some(source)).collect())
+    Ok(sources
+        .into_iter()
+        .zip(happened)
+        .filter_map(|(source, happened)| happened.then_some(source))
+        .collect())
 }
 
 fn serve_control(host: &mut Host, control: &UnixListener) {

@@ -137,7 +137,9 @@ mod tests {
         let uuid = random_uuid().unwrap();
         let lengths: Vec<usize> = uuid.split('-').map(str::len).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert!(uuid.get(14..15) == Some("4") && uuid.get(19..20).is_some_and(|digit| "89ab".contains(digit)));
+        assert!(
+            uuid.get(14..15) == Some("4") && uuid.get(19..20).is_some_and(|digit| "89ab".contains(digit))
+        );
         assert_ne!(uuid, random_uuid().unwrap());
     }
 

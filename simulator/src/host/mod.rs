@@ -1,14 +1,20 @@
 //! The host: domains come and go as the toolstack and the hypervisor would have it.
 
+mod blocks;
+mod copies;
 mod domain;
+mod udev;
+mod vbd;
 
 pub(crate) use domain::random_uuid;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::process::Child;
 
+use blocks::Blocks;
 use rustix::event::PollFlags;
 
 use crate::control::Command;
@@ -31,6 +37,9 @@ pub(crate) struct Host {
     server: Server,
     dom0: ConnectionId,
     vms: BTreeMap<String, Vm>,
+    blocks: Blocks,
+    /// Programs that were started because a device arrived.
+    rules: Vec<Child>,
     last_domid: Domid,
 }
 
@@ -49,6 +58,8 @@ pub(crate) enum Source {
     Store(server::Source),
     /// The VM of that name has ended.
     Ended(String),
+    /// A copy of an image is made, or copied back.
+    Copied,
 }
 
 impl Host {
@@ -58,22 +69,23 @@ impl Host {
         let dom0 = store.connect(0);
         let mut server = Server::new();
         server.listen(0, listen(&files.dom0_socket()?)?);
-        let vms = BTreeMap::new();
-        let mut host = Self { files, tools, store, server, dom0, vms, last_domid: 0 };
+        let blocks = Blocks::new(&mut store)?;
+        let (vms, rules) = (BTreeMap::new(), Vec::new());
+        let mut host = Self { files, tools, store, server, dom0, vms, blocks, rules, last_domid: 0 };
         domain::write_domain_0(&mut host.store, dom0)?;
         Ok(host)
     }
 
     /// What to wait for.
     pub(crate) fn interests(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>, PollFlags)> {
-        use std::os::fd::AsFd;
         let store =
             self.server.interests(&self.store).map(|(source, fd, flags)| (Source::Store(source), fd, flags));
         let ends = self
             .vms
             .iter()
             .map(|(name, vm)| (Source::Ended(name.clone()), vm.machine.ended().as_fd(), PollFlags::IN));
-        store.chain(ends)
+        let copied = (Source::Copied, self.blocks.woken().as_fd(), PollFlags::IN);
+        store.chain(ends).chain([copied])
     }
 
     /// Serves what poll named.
@@ -84,11 +96,21 @@ impl Host {
                 eprintln!("xen-sim: the VM {name} has ended by itself");
                 self.end(name);
             }
+            // The block devices look for it whenever the host settles.
+            Source::Copied => {}
         }
     }
 
-    /// Sends what waits for clients. To be called before each wait.
+    /// Lets the block devices work and sends what waits for clients. To be called before each wait.
     pub(crate) fn settle(&mut self) {
+        for arrival in self.blocks.work(&mut self.store) {
+            let vm = self.vms.iter().find(|(_, vm)| vm.domid == arrival.domid);
+            if let Some((name, vm)) = vm {
+                let rule = udev::play(&arrival.device, vm.machine.first(), &self.files.vm(name), &self.tools);
+                self.rules.extend(rule);
+            }
+        }
+        self.rules.retain_mut(|rule| matches!(rule.try_wait(), Ok(None)));
         self.server.flush(&mut self.store);
     }
 
@@ -105,12 +127,16 @@ impl Host {
                 let vm = self.running(name)?;
                 vm.machine.stop()?;
                 vm.paused = true;
+                let domid = vm.domid;
+                self.blocks.set_paused(domid, true);
                 Ok(String::new())
             }
             Command::Unpause(name) => {
                 let vm = self.running(name)?;
                 vm.paused = false;
                 vm.machine.resume()?;
+                let domid = vm.domid;
+                self.blocks.set_paused(domid, false);
                 Ok(String::new())
             }
             Command::Enter(name) if name == DOM0 => Ok(self.files.dom0_socket()?.display().to_string()),
@@ -142,6 +168,7 @@ impl Host {
         self.server.listen(domid, listener);
         self.vms.insert(name.to_owned(), Vm { domid, machine, paused: false });
         domain::write_guest(&mut self.store, self.dom0, domid, name)?;
+        self.blocks.add_guest(&mut self.store, domid, directory);
         self.store.introduce(domid);
         Ok(domid)
     }
@@ -170,6 +197,7 @@ impl Host {
     fn end(&mut self, name: &str) {
         let Some(vm) = self.vms.remove(name) else { return };
         vm.machine.end();
+        self.blocks.remove_guest(&mut self.store, vm.domid);
         self.server.drop_domain(&mut self.store, vm.domid);
         domain::remove_guest(&mut self.store, self.dom0, vm.domid);
         self.store.release(vm.domid);
@@ -177,7 +205,9 @@ impl Host {
         self.store.fire_special(RELEASE_DOMAIN);
         for fresh in FRESH {
             let path = self.files.vm(name).join(fresh);
-            if let Err(error) = fs::remove_dir_all(&path).trying(|| format!("cannot remove {}", path.display())) {
+            if let Err(error) =
+                fs::remove_dir_all(&path).trying(|| format!("cannot remove {}", path.display()))
+            {
                 eprintln!("xen-sim: {error}");
             }
         }
@@ -185,7 +215,9 @@ impl Host {
 
     fn list(&self) -> String {
         let line = |(name, vm): (&String, &Vm)| {
-            format!("{name} {} {}\n", vm.domid, if vm.paused { "paused" } else { "running" })
+            let devices = self.blocks.devices(vm.domid);
+            let devices = if devices.is_empty() { "-".to_owned() } else { devices.join(",") };
+            format!("{name} {} {} {devices}\n", vm.domid, if vm.paused { "paused" } else { "running" })
         };
         self.vms.iter().map(line).collect()
     }

@@ -78,7 +78,8 @@ pub(crate) fn run_in_vm(first: Pid, program: Vec<OsString>, extra: &[(&str, &str
 /// Becomes the program. It must not write a read-only device, as root's rights would let it, and ends with
 /// the process that stands for it outside.
 pub(crate) fn become_program(words: Vec<OsString>) -> Result<u8, SimError> {
-    set_parent_process_death_signal(Some(Signal::TERM)).trying(|| "cannot follow the parent's end".to_owned())?;
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .trying(|| "cannot follow the parent's end".to_owned())?;
     for right in [CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH] {
         rustix::thread::remove_capability_from_bounding_set(right)
             .trying(|| "cannot give up a capability".to_owned())?;

@@ -44,7 +44,8 @@ pub(crate) fn hold(arguments: Vec<OsString>) -> Result<(), SimError> {
         .trying(|| "cannot start the first process".to_owned())?;
     writeln!(stdout(), "pid {}", first.id()).trying(|| "cannot say the number".to_owned())?;
     // The pipe must end with the first process, so that a failure there is seen.
-    let null = fs::File::options().write(true).open("/dev/null").trying(|| "cannot open /dev/null".to_owned())?;
+    let null =
+        fs::File::options().write(true).open("/dev/null").trying(|| "cannot open /dev/null".to_owned())?;
     rustix::stdio::dup2_stdout(null).trying(|| "cannot close stdout".to_owned())?;
     first.wait().trying(|| "cannot wait for the first process".to_owned())?;
     Ok(())
@@ -62,7 +63,8 @@ pub(crate) fn be_first(arguments: Vec<OsString>) -> Result<(), SimError> {
     rustix::system::sethostname(name.as_encoded_bytes()).trying(|| "cannot set the host name".to_owned())?;
     make_root(&Layout { host: PathBuf::from(host), vm: PathBuf::from(vm), tools: PathBuf::from(tools) })?;
     writeln!(stdout(), "ready").trying(|| "cannot say that the VM is ready".to_owned())?;
-    let null = fs::File::options().write(true).open("/dev/null").trying(|| "cannot open /dev/null".to_owned())?;
+    let null =
+        fs::File::options().write(true).open("/dev/null").trying(|| "cannot open /dev/null".to_owned())?;
     rustix::stdio::dup2_stdout(null).trying(|| "cannot close stdout".to_owned())?;
     loop {
         while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
@@ -74,7 +76,10 @@ fn end_with_parent() -> Result<(), SimError> {
     set_parent_process_death_signal(Some(Signal::KILL)).trying(|| "cannot follow the parent's end".to_owned())
 }
 
-#[expect(deprecated, reason = "unsafe only with UnshareFlags::FILES in a process with threads; here is neither")]
+#[expect(
+    deprecated,
+    reason = "unsafe only with UnshareFlags::FILES in a process with threads; here is neither"
+)]
 fn make_namespaces() -> Result<(), SimError> {
     let all = UnshareFlags::NEWUSER
         | UnshareFlags::NEWNS

@@ -53,8 +53,7 @@ impl Machine {
             .trying(what)?;
         match wait_until_ready(&mut holder) {
             Some(first) => {
-                let holder_pidfd =
-                    pidfd_open(Pid::from_child(&holder), PidfdFlags::empty()).trying(what)?;
+                let holder_pidfd = pidfd_open(Pid::from_child(&holder), PidfdFlags::empty()).trying(what)?;
                 let first_pidfd = pidfd_open(first, PidfdFlags::empty()).trying(what)?;
                 Ok(Self { holder, holder_pidfd, first, first_pidfd })
             }
