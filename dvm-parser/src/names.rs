@@ -119,11 +119,26 @@ fn prefix(text: &str, bytes_max: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
+/// The text that all names which a FAT directory takes for one have in common: upper case, where that is a
+/// single character. A letter beyond ASCII never becomes one of ASCII, nor does one beyond the BMP change, so
+/// that no two names of a well-formed volume are the same here.
+fn folded(name: &str) -> String {
+    let fold = |letter: char| {
+        let mut capitals = letter.to_uppercase();
+        match (capitals.next(), capitals.next()) {
+            _ if letter.is_ascii() => letter.to_ascii_uppercase(),
+            (Some(capital), None) if !capital.is_ascii() && letter.len_utf16() == 1 => capital,
+            _ => letter,
+        }
+    };
+    name.chars().map(fold).collect()
+}
+
 /// The names of one directory, compared without case: a volume with two files that differ in case only, or
 /// only in what was replaced, yields two files.
 #[derive(Debug, Default)]
 pub struct Siblings {
-    /// Names in use, in lower case.
+    /// Names in use, [`folded`].
     taken: BTreeSet<String>,
     /// The number to try next for a stem and extension. It only grows, which keeps the work for a directory
     /// full of the same name linear.
@@ -141,18 +156,18 @@ impl Siblings {
     /// was changed.
     #[must_use]
     pub fn take(&mut self, name: SafeName) -> (SafeName, bool) {
-        if self.taken.insert(name.0.to_lowercase()) {
+        if self.taken.insert(folded(&name.0)) {
             return (name, false);
         }
         let (stem, extension) = split_extension(&name.0);
         let stem = prefix(stem, NAME_BYTES_MAX.saturating_sub(SUFFIX_BYTES_MAX + extension.len()));
-        let key = (stem.to_lowercase(), extension.to_lowercase());
+        let key = (folded(stem), folded(extension));
         let number = self.next_number.entry(key).or_insert(2);
         loop {
             let unique = format!("{stem} ({number}){extension}");
             // Ends at the latest when all names of the directory were tried, which is long before 2^32.
             *number = number.wrapping_add(1);
-            if self.taken.insert(unique.to_lowercase()) {
+            if self.taken.insert(folded(&unique)) {
                 return (SafeName(unique), true);
             }
         }
@@ -263,6 +278,8 @@ mod tests {
         assert_eq!(take("a.txt"), "a (5).txt");
         assert_eq!(take("ä"), "ä");
         assert_eq!(take("Ä"), "Ä (2)");
+        assert_eq!(take("k"), "k");
+        assert_eq!(take("\u{212A}"), "\u{212A}", "the Kelvin sign is no K");
         assert_eq!(take(".x"), ".x");
         assert_eq!(take(".X"), ".X (2)");
         let long = "n".repeat(255);
@@ -308,10 +325,10 @@ mod tests {
         #[test]
         fn siblings_are_distinct_and_safe(names in proptest::collection::vec("[aAäÄ.]{1,3}|a{250,260}", 1..60)) {
             let mut siblings = Siblings::new();
-            let mut folded = BTreeSet::new();
+            let mut distinct = BTreeSet::new();
             for name in &names {
                 let (unique, _) = siblings.take(sanitise(name).0);
-                prop_assert!(folded.insert(unique.as_str().to_lowercase()));
+                prop_assert!(distinct.insert(folded(unique.as_str())));
                 prop_assert_eq!(sanitise(unique.as_str()), (unique, false));
             }
         }
