@@ -1,4 +1,5 @@
 //! The real program in its real profile, on a terminal and on pipes, as root and as an ordinary user.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::fs::File;
 use std::io::{Read, Write};
