@@ -1,0 +1,108 @@
+//! The two block devices of a VM. On the simulated host they are regular files of the same names.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use protocol::types::Device;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
+
+use crate::failure::Failure;
+
+/// Where this VM's devices are.
+#[derive(Debug, Clone)]
+pub struct Devices {
+    directory: PathBuf,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Self::at(Path::new("/dev"))
+    }
+}
+
+impl Devices {
+    /// Another place, for tests.
+    #[must_use]
+    pub fn at(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// Whether the device is there now.
+    #[must_use]
+    pub fn is_present(&self, device: Device) -> bool {
+        statat(CWD, self.path(device), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_volume(stat.st_mode))
+    }
+
+    /// Its path, for messages.
+    #[must_use]
+    pub fn shown(&self, device: Device) -> String {
+        self.path(device).display().to_string()
+    }
+
+    /// Opens it for writing.
+    ///
+    /// # Errors
+    /// It is not there, no block device, or not this user's to write.
+    pub fn open_for_writing(&self, device: Device) -> Result<File, Failure> {
+        self.open(device, OFlags::WRONLY)
+    }
+
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// It is not there, no block device, or not this user's to read.
+    pub fn open_for_reading(&self, device: Device) -> Result<File, Failure> {
+        self.open(device, OFlags::RDONLY)
+    }
+
+    fn open(&self, device: Device, access: OFlags) -> Result<File, Failure> {
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let failed = |reason: &str| Failure::failed(&format!("cannot open {}: {reason}", self.shown(device)));
+        let fd: OwnedFd = openat(CWD, self.path(device), flags, Mode::empty())
+            .map_err(|errno| failed(&errno.to_string()))?;
+        let stat = fstat(&fd).map_err(|errno| failed(&errno.to_string()))?;
+        if is_volume(stat.st_mode) { Ok(File::from(fd)) } else { Err(failed("it is no block device")) }
+    }
+
+    fn path(&self, device: Device) -> PathBuf {
+        self.directory.join(device.name())
+    }
+}
+
+/// The size of an open device in bytes.
+///
+/// # Errors
+/// It cannot be found out.
+pub fn size_bytes(file: &mut File) -> Result<u64, Failure> {
+    let end = file.seek(SeekFrom::End(0)).and_then(|end| file.rewind().map(|()| end));
+    end.map_err(|error| Failure::failed(&format!("cannot find out the size of the pendrive: {error}")))
+}
+
+fn is_volume(mode: u32) -> bool {
+    matches!(FileType::from_raw_mode(mode), FileType::BlockDevice | FileType::RegularFile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_holds_a_volume_is_a_device() {
+        let directory = tempfile::tempdir().unwrap();
+        let devices = Devices::at(directory.path());
+        assert!(!devices.is_present(Device::Outgoing));
+        assert!(devices.open_for_writing(Device::Outgoing).is_err());
+        std::os::unix::fs::symlink("/dev/null", directory.path().join("xvdg")).unwrap();
+        assert!(!devices.is_present(Device::Outgoing));
+        assert!(devices.open_for_writing(Device::Outgoing).is_err());
+        std::fs::create_dir(directory.path().join("xvdh")).unwrap();
+        assert!(!devices.is_present(Device::Incoming));
+        assert!(devices.open_for_reading(Device::Incoming).is_err());
+        std::fs::remove_file(directory.path().join("xvdg")).unwrap();
+        std::fs::write(directory.path().join("xvdg"), [0; 1000]).unwrap();
+        assert!(devices.is_present(Device::Outgoing));
+        assert_eq!(size_bytes(&mut devices.open_for_writing(Device::Outgoing).unwrap()), Ok(1000));
+    }
+}
