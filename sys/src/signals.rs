@@ -82,8 +82,10 @@ mod tests {
         let signals = Signals::take(&[Signal::USR1]).unwrap();
         assert_eq!(signals.next().unwrap(), None);
         // To this thread alone: the others of the test runner have not blocked it.
+        // SAFETY: it has no preconditions.
+        let this_thread = unsafe { libc::pthread_self() };
         // SAFETY: the thread lives, and the number is a signal's.
-        assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR1) }, 0);
+        assert_eq!(unsafe { libc::pthread_kill(this_thread, libc::SIGUSR1) }, 0);
         assert_eq!(signals.next().unwrap(), Some(libc::SIGUSR1));
         assert_eq!(signals.next().unwrap(), None);
     }

@@ -71,7 +71,7 @@ fn check_nothing_without_user(wanted: Namespaces) -> Result<(), SandboxError> {
 
 /// The kernel writes one line per range of ids: `inside outside count`.
 fn check_single_id_mapped() -> Result<(), SandboxError> {
-    let file = rustix::fs::open("/proc/self/uid_map", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    let file = rustix::fs::openat(CWD, "/proc/self/uid_map", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(call("opening /proc/self/uid_map", PROC_ADVICE))?;
     let mut buffer = [0_u8; UID_MAP_BYTES_MAX];
     let length =

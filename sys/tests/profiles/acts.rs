@@ -35,6 +35,22 @@ pub const STOPPED: &[(&str, i64)] = &[
     ("no-such-call", 9999),
 ];
 
+/// Those of them that not even the process that starts the others may do.
+pub const STOPPED_EVERYWHERE: &[&str] = &[
+    "fork",
+    "ptrace",
+    "setns",
+    "io_uring_setup",
+    "bpf",
+    "keyctl",
+    "userfaultfd",
+    "perf_event_open",
+    "process_vm_readv",
+    "tgkill-term",
+    "x32-getpid",
+    "no-such-call",
+];
+
 /// Tries it: whether it happened. `None`: not a known act.
 pub fn perform(act: &str, argument: &str) -> Option<bool> {
     let number = STOPPED.iter().find(|known| known.0 == act).map(|known| known.1);

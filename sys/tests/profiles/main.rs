@@ -1,6 +1,13 @@
 //! Every profile, entered by a real process that then tries what it may not do.
 //!
 //! This program is both the tests and, started again by them under the name [`PROBE`], the confined process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_sign_loss,
+    reason = "all of this is a test, which fails by a panic"
+)]
 
 mod acts;
 mod probe;

@@ -1,10 +1,10 @@
 //! The confined process.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use sys::profile::Profile;
 
-use crate::acts;
+use crate::{acts, under_profiles};
 
 /// The act has happened although it is forbidden.
 pub const EXIT_HAPPENED: u8 = 50;
@@ -22,21 +22,32 @@ pub fn run(args: &[String]) -> ! {
     let Some(profile) = profile(name) else { sys::worker::exit(EXIT_UNKNOWN) };
     let argument = rest.first().map_or("", String::as_str);
     sys::worker::run(profile, Some(report), |mut inherited, _sandboxed| {
+        if act == "start-workers" {
+            return under_profiles::start_workers();
+        }
+        if profile.descriptors.is_empty() {
+            return tried(act, argument);
+        }
         let edge = inherited.take(profile.descriptors.first().unwrap()).unwrap();
         send(edge.as_fd(), READY);
         match act.as_str() {
             "report-and-wait" => wait(profile, edge.as_fd()),
             "finish" => 7,
-            _ => match acts::perform(act, argument) {
-                None => EXIT_UNKNOWN,
-                Some(true) => EXIT_HAPPENED,
-                Some(false) => EXIT_REFUSED,
-            },
+            "use-images" => use_images(&inherited.take("images").unwrap()),
+            _ => tried(act, argument),
         }
     })
 }
 
-/// The profile of that process name or constant.
+fn tried(act: &str, argument: &str) -> u8 {
+    match acts::perform(act, argument) {
+        None => EXIT_UNKNOWN,
+        Some(true) => EXIT_HAPPENED,
+        Some(false) => EXIT_REFUSED,
+    }
+}
+
+/// The profile of that process.
 pub fn profile(process: &str) -> Option<&'static Profile> {
     sandbox_profiles::ALL.iter().copied().find(|profile| profile.process == process)
 }
@@ -63,4 +74,19 @@ fn wait(profile: &Profile, edge: BorrowedFd<'_>) -> u8 {
         unsafe { libc::ppoll(&raw mut poll, 1, std::ptr::null(), std::ptr::null()) }
     };
     u8::from(result != 1)
+}
+
+/// Makes and removes a file in the attacher's directory, and tries one beside it.
+fn use_images(directory: &OwnedFd) -> u8 {
+    use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+    let fresh = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let made = openat(directory, "fresh", fresh, Mode::RUSR | Mode::WUSR);
+    let removed = unlinkat(directory, "fresh", AtFlags::empty());
+    let read = OFlags::RDONLY | OFlags::CLOEXEC;
+    let beside = openat(directory, "../beside", read, Mode::empty());
+    let absolute = openat(directory, "/etc/passwd", read, Mode::empty());
+    let own = openat(directory, "kept", read, Mode::empty());
+    let allowed = made.is_ok() && removed.is_ok() && own.is_ok();
+    let refused = beside.err() == Some(rustix::io::Errno::ACCESS) && absolute.is_err();
+    if allowed && refused { 7 } else { u8::from(allowed) * 2 + u8::from(refused) }
 }

@@ -20,7 +20,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_missing_descriptor_is_told_by_the_exit_code", a_missing_descriptor_is_told_by_the_exit_code),
     ("a_worker_in_shared_namespaces_does_not_enter", a_worker_in_shared_namespaces_does_not_enter),
     ("everything_holds_without_privileges", everything_holds_without_privileges),
+    ("landlock_lets_the_attacher_reach_its_images_and_nothing_beside", landlock_by_descriptor),
     ("the_supervisors_filter_does_not_stop_a_worker", the_supervisors_filter_does_not_stop_a_worker),
+    ("the_supervisor_starts_workers_from_within_its_profile", the_supervisor_starts_workers),
+    ("the_supervisor_cannot_do_what_no_process_may", the_supervisor_cannot_do_what_no_process_may),
 ];
 
 /// A started probe, and this side of its edge.
@@ -43,8 +46,17 @@ fn start(profile: &Profile, args: &[&str]) -> Probe {
 }
 
 fn start_with(profile: &Profile, args: &[&str], how: impl FnOnce(&Spawn<'_>) -> Child) -> Probe {
+    start_in(&std::env::temp_dir(), profile, args, how)
+}
+
+fn start_in(
+    directory: &std::path::Path,
+    profile: &Profile,
+    args: &[&str],
+    how: impl FnOnce(&Spawn<'_>) -> Child,
+) -> Probe {
     let (edge, far) = edge();
-    let directory = File::open(std::env::temp_dir()).unwrap();
+    let directory = File::open(directory).unwrap();
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
     let mut descriptors: Vec<BorrowedFd<'_>> = vec![far.as_fd()];
     descriptors.extend(profile.descriptors.iter().skip(1).map(|name| {
@@ -237,6 +249,23 @@ fn everything_holds_without_privileges() {
     assert!(status.unwrap().success());
 }
 
+fn landlock_by_descriptor() {
+    let outer = std::env::temp_dir().join(format!("qfilexchg-landlock-{}", std::process::id()));
+    let images = outer.join("images");
+    std::fs::create_dir_all(&images).unwrap();
+    for file in [outer.join("beside"), images.join("kept")] {
+        std::fs::write(&file, b"x").unwrap();
+    }
+    if sys::spawn::can_switch_accounts() {
+        std::os::unix::fs::chown(&images, Some(ORDINARY_ID), Some(ORDINARY_ID)).unwrap();
+    }
+    let probe =
+        start_in(&images, &sandbox_profiles::ATTACHER, &["use-images"], |spawn| spawn.start().unwrap());
+    let ended = probe.end();
+    std::fs::remove_dir_all(&outer).unwrap();
+    assert_eq!(ended, Ended::Code(7));
+}
+
 /// A worker inherits the filter of the process that starts it.
 fn the_supervisors_filter_does_not_stop_a_worker() {
     let supervisor = &sandbox_profiles::SUPERVISOR;
@@ -254,4 +283,46 @@ fn the_supervisors_filter_does_not_stop_a_worker() {
             );
         }
     }
+}
+
+fn the_supervisor_starts_workers() {
+    assert_eq!(start_supervisor("start-workers"), Ended::Code(7));
+}
+
+/// What the confined supervisor does in that test.
+pub fn start_workers() -> u8 {
+    for profile in workers() {
+        if start(profile, &["finish"]).end() != Ended::Code(7)
+            || !start(profile, &["socket"]).end().is_violation()
+        {
+            return EXIT_REFUSED;
+        }
+    }
+    7
+}
+
+fn the_supervisor_cannot_do_what_no_process_may() {
+    for act in acts::STOPPED_EVERYWHERE {
+        let ended = start_supervisor(act);
+        assert!(ended.is_violation(), "{act}: {ended}");
+    }
+}
+
+/// Whoever started the daemon: this user, in the namespaces of this process.
+fn start_supervisor(act: &str) -> Ended {
+    let program = File::open(std::env::current_exe().unwrap()).unwrap();
+    let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+    let profile = &sandbox_profiles::SUPERVISOR;
+    let mut child = Spawn {
+        program: program.as_fd(),
+        argv0: PROBE,
+        args: &[profile.process.as_ref(), act.as_ref()],
+        stdio: [null.as_fd(), null.as_fd(), std::io::stderr().as_fd()],
+        descriptors: &[],
+        account: None,
+        namespaces: profile.namespaces,
+    }
+    .start()
+    .unwrap();
+    child.wait().unwrap()
 }
