@@ -21,9 +21,19 @@ pub fn run(args: &[String]) -> ! {
     let [_, name, act, rest @ ..] = args else { sys::worker::exit(EXIT_UNKNOWN) };
     let Some(profile) = profile(name) else { sys::worker::exit(EXIT_UNKNOWN) };
     let argument = rest.first().map_or("", String::as_str);
+    if act == "with-a-thread" {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+    }
     sys::worker::run(profile, Some(report), |mut inherited, _sandboxed| {
         if act == "start-workers" {
             return under_profiles::start_workers();
+        }
+        if act == "start-and-hold" {
+            return under_profiles::start_and_hold();
         }
         if profile.descriptors.is_empty() {
             return tried(act, argument);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use sys::profile::Namespaces;
 use sys::spawn::{Ended, Spawn, SpawnError, Stage};
@@ -15,12 +16,14 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_program_that_cannot_be_executed_is_an_error_of_start", not_executable),
     ("a_process_can_be_started_from_within_a_user_namespace", nested),
     ("a_dropped_child_is_killed", dropped_child_is_killed),
+    ("an_account_is_refused_to_who_may_not_change_accounts", account_is_refused),
     ("a_nul_in_an_argument_is_refused", nul_is_refused),
 ];
 
 /// Runs `sh -c script` and returns what it wrote and how it ended.
 fn shell(script: &str, namespaces: Namespaces, descriptors: usize) -> (String, Ended) {
-    let program = File::open("/bin/sh").unwrap();
+    // A descriptor that can do nothing but name the program is enough.
+    let program = File::options().read(true).custom_flags(libc::O_PATH).open("/bin/sh").unwrap();
     let null = File::open("/dev/null").unwrap();
     let (mut output, writer) = std::io::pipe().unwrap();
     let given = vec![null.as_fd(); descriptors];
@@ -139,4 +142,23 @@ fn nul_is_refused() {
     }
     .start();
     assert!(matches!(result, Err(SpawnError::Argument(_))), "{result:?}");
+}
+
+fn account_is_refused() {
+    if sys::spawn::can_switch_accounts() {
+        return;
+    }
+    let program = File::open("/bin/sh").unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let result = Spawn {
+        program: program.as_fd(),
+        argv0: "sh",
+        args: &["-c".as_ref(), "exit 0".as_ref()],
+        stdio: [null.as_fd(); 3],
+        descriptors: &[],
+        account: Some(sys::spawn::Account { uid: 1, gid: 1 }),
+        namespaces: Namespaces::ALL,
+    }
+    .start();
+    assert!(matches!(result, Err(SpawnError::Parent { .. })), "{result:?}");
 }

@@ -21,6 +21,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_worker_in_shared_namespaces_does_not_enter", a_worker_in_shared_namespaces_does_not_enter),
     ("everything_holds_without_privileges", everything_holds_without_privileges),
     ("landlock_lets_the_attacher_reach_its_images_and_nothing_beside", landlock_by_descriptor),
+    ("a_process_with_a_second_thread_does_not_enter", a_second_thread_is_refused),
+    ("a_worker_dies_with_the_process_that_started_it", a_worker_dies_with_its_starter),
     ("the_supervisors_filter_does_not_stop_a_worker", the_supervisors_filter_does_not_stop_a_worker),
     ("the_supervisor_starts_workers_from_within_its_profile", the_supervisor_starts_workers),
     ("the_supervisor_cannot_do_what_no_process_may", the_supervisor_cannot_do_what_no_process_may),
@@ -310,19 +312,59 @@ fn the_supervisor_cannot_do_what_no_process_may() {
 
 /// Whoever started the daemon: this user, in the namespaces of this process.
 fn start_supervisor(act: &str) -> Ended {
+    supervisor(act, std::io::stderr().as_fd()).wait().unwrap()
+}
+
+fn supervisor(act: &str, output: BorrowedFd<'_>) -> Child {
     let program = File::open(std::env::current_exe().unwrap()).unwrap();
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
     let profile = &sandbox_profiles::SUPERVISOR;
-    let mut child = Spawn {
+    Spawn {
         program: program.as_fd(),
         argv0: PROBE,
         args: &[profile.process.as_ref(), act.as_ref()],
-        stdio: [null.as_fd(), null.as_fd(), std::io::stderr().as_fd()],
+        stdio: [null.as_fd(), output, std::io::stderr().as_fd()],
         descriptors: &[],
         account: None,
         namespaces: profile.namespaces,
     }
     .start()
-    .unwrap();
-    child.wait().unwrap()
+    .unwrap()
+}
+
+fn a_second_thread_is_refused() {
+    let mut probe = start(&sandbox_profiles::XS_GATE, &["with-a-thread"]);
+    let reason = String::from_utf8(probe.receive()).unwrap();
+    assert!(reason.contains("2 threads"), "{reason}");
+    assert_eq!(probe.end(), Ended::Code(i32::from(sys::worker::EXIT_SANDBOX)));
+}
+
+fn a_worker_dies_with_its_starter() {
+    let (mut output, writer) = std::io::pipe().unwrap();
+    let mut starter = supervisor("start-and-hold", writer.as_fd());
+    drop(writer);
+    let mut pid = [0; 4];
+    output.read_exact(&mut pid).unwrap();
+    let status = format!("/proc/{}/status", u32::from_ne_bytes(pid));
+    assert!(std::fs::read_to_string(&status).unwrap().contains("Seccomp:\t2"));
+    starter.kill().unwrap();
+    assert_eq!(starter.wait().unwrap(), Ended::Signal(libc::SIGKILL));
+    // Whoever inherits it may not have waited for it yet.
+    let is_gone = || std::fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ"));
+    let gone = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        is_gone()
+    });
+    assert!(gone, "the worker lives on");
+}
+
+/// What the confined supervisor does in that test: starts a worker, tells its number, and waits to be killed.
+pub fn start_and_hold() -> u8 {
+    let mut probe = start(&sandbox_profiles::XS_MONITOR, &["report-and-wait"]);
+    if probe.receive() != READY {
+        return EXIT_REFUSED;
+    }
+    let told = rustix::io::write(std::io::stdout(), &probe.child.pid().to_ne_bytes());
+    let ended = probe.child.wait();
+    u8::from(told.is_ok() && ended.is_ok())
 }
