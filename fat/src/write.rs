@@ -12,6 +12,8 @@ use crate::tree::{ChildKind, Directory};
 /// Bytes of each write to the device but the last, which begin at multiples of it.
 pub const BLOCK_BYTES: usize = 1 << 20;
 
+const PAGE_BYTES: usize = 4096;
+
 /// Where the contents of files come from.
 pub trait Source {
     /// A file's bytes from its first one on.
@@ -87,7 +89,7 @@ pub fn write<W: Write, S: Source>(
     source: &mut S,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), WriteError> {
-    let mut pass = Pass { device, block: vec![0; BLOCK_BYTES], filled: 0, written: 0, progress };
+    let mut pass = Pass { device, block: Block::new(), filled: 0, written: 0, progress };
     let geometry = plan.geometry();
     pass.put(&reserved_area(geometry, plan.label, plan.volume_id, plan.clusters_used))?;
     for fat in 1..=2 {
@@ -142,11 +144,30 @@ fn directory_bytes(plan: &Plan, number: usize, directory: &Directory, places: Pl
     bytes
 }
 
+/// The bytes of one write, at an address that the kernel copies from and to quickly.
+struct Block {
+    memory: Vec<u8>,
+    begin: usize,
+}
+
+impl Block {
+    fn new() -> Self {
+        let memory = vec![0; BLOCK_BYTES + PAGE_BYTES];
+        // The pointer is only looked at. Where the distance is not known, any place will do.
+        let begin = memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        Self { memory, begin }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.memory.get_mut(self.begin..self.begin + BLOCK_BYTES).unwrap_or_default()
+    }
+}
+
 /// What is on its way to the device.
 struct Pass<'a, W> {
     device: W,
-    block: Vec<u8>,
-    /// Bytes of the block that are filled: fewer than it has, between any two calls.
+    block: Block,
+    /// Bytes of the block that are filled: fewer than [`BLOCK_BYTES`], between any two calls.
     filled: usize,
     written: u64,
     progress: &'a mut dyn FnMut(u64),
@@ -220,18 +241,18 @@ impl<W: Write> Pass<'_, W> {
 
     /// The free part of the block, at most `wanted` bytes, at least one where one is wanted.
     fn room(&mut self, wanted: usize) -> &mut [u8] {
-        let end = self.filled.saturating_add(wanted).min(self.block.len());
-        self.block.get_mut(self.filled..end).unwrap_or_default()
+        let end = self.filled.saturating_add(wanted).min(BLOCK_BYTES);
+        self.block.bytes().get_mut(self.filled..end).unwrap_or_default()
     }
 
     /// Takes so many bytes of the room for filled.
     fn advance(&mut self, count: usize) -> Result<(), WriteError> {
         self.filled += count;
-        if self.filled >= self.block.len() { self.write_block() } else { Ok(()) }
+        if self.filled >= BLOCK_BYTES { self.write_block() } else { Ok(()) }
     }
 
     fn write_block(&mut self) -> Result<(), WriteError> {
-        let bytes = self.block.get(..self.filled).unwrap_or_default();
+        let bytes = self.block.bytes().get(..self.filled).unwrap_or_default();
         self.device.write_all(bytes).map_err(|source| WriteError::Device { offset: self.written, source })?;
         self.written += bytes.len() as u64;
         self.filled = 0;
