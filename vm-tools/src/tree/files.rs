@@ -56,7 +56,7 @@ impl Files {
     }
 
     /// Opens what is in the directory that the node was found in.
-    fn open_beside(&self, node: &Node, open: Open) -> io::Result<OwnedFd> {
+    fn open_beside(&self, node: &Node, open: Open) -> io::Result<(OwnedFd, Stat)> {
         let opened = match (&node.argument_of, self.open.last()) {
             (Some(directory), _) => {
                 let directory = open_named_directory(directory)?;
@@ -65,10 +65,11 @@ impl Files {
             (None, Some((_, directory))) => open(directory.as_fd(), &node.name)?,
             (None, None) => return Err(io::Error::other("its directory was not opened")),
         };
-        if Identity::of(&fstat(&opened)?) != node.identity {
+        let stat = fstat(&opened)?;
+        if Identity::of(&stat) != node.identity {
             return Err(io::Error::other("it, or a directory above it, was replaced since it was found"));
         }
-        Ok(opened)
+        Ok((opened, stat))
     }
 
     /// Opens the directories down to this one, those that are not open already.
@@ -86,7 +87,7 @@ impl Files {
         };
         self.open.truncate(common);
         for number in missing.into_iter().rev() {
-            let opened = self.open_beside(self.node(number)?, open_directory)?;
+            let (opened, _) = self.open_beside(self.node(number)?, open_directory)?;
             self.open.push((number, opened));
         }
         Ok(())
@@ -99,8 +100,7 @@ impl fat::Source for Files {
     fn open(&mut self, entry: u32) -> io::Result<File> {
         self.descend(self.node(entry)?.parent)?;
         let node = self.node(entry)?;
-        let opened = self.open_beside(node, open)?;
-        let stat = fstat(&opened)?;
+        let (opened, stat) = self.open_beside(node, open)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::other("it is no longer a file"));
         }
