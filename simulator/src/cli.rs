@@ -80,7 +80,7 @@ fn run(mut arguments: Vec<OsString>) -> Result<u8, Failure> {
     }
     let command = arguments.remove(0);
     match command.to_str().unwrap_or_default() {
-        "up" => up(read_options(arguments)?).map_err(Failure::Host),
+        "up" => up(&read_options(arguments)?).map_err(Failure::Host),
         "exec" => exec(arguments),
         verb @ ("start" | "destroy" | "pause" | "unpause" | "ls") => ask(verb, arguments),
         "-h" | "--help" | "help" => {

@@ -3,6 +3,7 @@
 
 pub mod cli;
 mod control;
+mod daemon;
 mod error;
 mod files;
 mod host;

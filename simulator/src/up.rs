@@ -4,15 +4,20 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::control::{answer, receive};
+use crate::daemon::{Change, Daemon, END_TIME_MAX, Source as DaemonSource};
 use crate::error::{SimError, Trying};
 use crate::files::{HostFiles, listen};
 use crate::host::{Host, Source as HostSource, random_uuid};
+
+/// Exit code when the daemon had to be given up.
+const EXIT_DAEMON_FAILED: u8 = 1;
 
 /// What `up` was asked for.
 #[derive(Debug)]
@@ -45,12 +50,27 @@ pub(crate) enum DialogKind {
 /// What the loop waits for.
 enum Source {
     Host(HostSource),
+    Daemon(DaemonSource),
     Control,
     Signal,
 }
 
+/// Everything that runs while the host is up.
+struct Running<'a> {
+    host: &'a mut Host,
+    daemon: Option<Daemon>,
+    control: UnixListener,
+    signals: &'a mut UnixStream,
+}
+
+/// How the loop goes on.
+enum Next {
+    Go,
+    End(u8),
+}
+
 /// Runs the host until a signal ends it.
-pub(crate) fn up(options: Options) -> Result<u8, SimError> {
+pub(crate) fn up(options: &Options) -> Result<u8, SimError> {
     let files = HostFiles::create(&options.dir)?;
     let _lock = files.lock()?;
     let mut signals = catch_signals()?;
@@ -62,7 +82,7 @@ pub(crate) fn up(options: Options) -> Result<u8, SimError> {
         None => own_directory()?,
     };
     let mut host = Host::new(files.clone(), tools)?;
-    let outcome = serve(&mut host, &options, &files, &mut signals);
+    let outcome = serve(&mut host, options, &files, &mut signals);
     host.shut_down();
     outcome
 }
@@ -77,52 +97,119 @@ fn serve(
         host.start(name)?;
     }
     let control = listen(&files.control_socket())?;
-    say("ready");
-    loop {
-        host.settle();
-        for source in wait(host, &control, signals)? {
-            match source {
-                Source::Host(source) => host.serve(&source),
-                Source::Control => serve_control(host, &control),
-                Source::Signal => {
-                    // Which signal it was does not matter; one byte each.
-                    let _ = signals.read(&mut [0; 64]);
-                    return Ok(0);
+    let daemon = if options.daemon { Some(Daemon::start(options, files)?) } else { None };
+    let mut running = Running { host, daemon, control, signals };
+    if running.daemon.is_none() {
+        say("ready");
+    }
+    let outcome = running.until_signal();
+    running.end_daemon();
+    outcome
+}
+
+impl Running<'_> {
+    fn until_signal(&mut self) -> Result<u8, SimError> {
+        loop {
+            for source in self.wait(None)? {
+                if let Next::End(code) = self.handle(&source) {
+                    return Ok(code);
                 }
+            }
+            if let Some(daemon) = &mut self.daemon {
+                daemon.work()?;
             }
         }
     }
-}
 
-/// Waits, and tells what has happened.
-fn wait(host: &Host, control: &UnixListener, signals: &UnixStream) -> Result<Vec<Source>, SimError> {
-    let own =
-        [(Source::Signal, signals.as_fd(), PollFlags::IN), (Source::Control, control.as_fd(), PollFlags::IN)];
-    let hosts = host.interests().map(|(source, fd, flags)| (Source::Host(source), fd, flags));
-    let (sources, descriptors): (Vec<Source>, Vec<(BorrowedFd<'_>, PollFlags)>) =
-        own.into_iter().chain(hosts).map(|(source, fd, flags)| (source, (fd, flags))).unzip();
-    let mut polled: Vec<PollFd<'_>> =
-        descriptors.into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
-    match poll(&mut polled, None) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(error).trying(|| "cannot wait".to_owned()),
+    /// The daemon ends while everything else still answers: it may have to write to xenstore.
+    fn end_daemon(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        daemon.ask_to_end();
+        let deadline = Instant::now() + END_TIME_MAX;
+        while self.daemon.as_ref().is_some_and(Daemon::is_running) && Instant::now() < deadline {
+            let Ok(sources) = self.wait(Some(deadline.saturating_duration_since(Instant::now()))) else {
+                break;
+            };
+            for source in sources {
+                match source {
+                    Source::Daemon(DaemonSource::Ended) => self.daemon = None,
+                    Source::Host(_) | Source::Control | Source::Daemon(DaemonSource::Notified) => {
+                        self.handle(&source);
+                    }
+                    // Who asks a second time does not want to wait.
+                    Source::Signal => return self.kill_daemon(),
+                }
+            }
+        }
+        self.kill_daemon();
     }
-    let happened = polled.iter().map(|descriptor| !descriptor.revents().is_empty());
-    Ok(sources
-        .into_iter()
-        .zip(happened)
-        .filter_map(|(source, happened)| happened.then_some(source))
-        .collect())
-}
 
-fn serve_control(host: &mut Host, control: &UnixListener) {
-    let Ok((stream, _)) = control.accept() else { return };
-    let result = match receive(&stream) {
-        Some(command) => host.obey(&command),
-        None => Err(SimError::Refused("no such command".to_owned())),
-    };
-    host.settle();
-    answer(stream, &result);
+    fn kill_daemon(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.kill();
+        }
+    }
+
+    fn handle(&mut self, source: &Source) -> Next {
+        match source {
+            Source::Host(source) => self.host.serve(source),
+            Source::Control => self.serve_control(),
+            Source::Daemon(source) => {
+                let change = self.daemon.as_mut().map_or(Change::None, |daemon| daemon.serve(*source));
+                match change {
+                    Change::Ready => say("ready"),
+                    Change::GivenUp => return Next::End(EXIT_DAEMON_FAILED),
+                    Change::None | Change::Ended => {}
+                }
+            }
+            Source::Signal => {
+                // Which signal it was does not matter; one byte each.
+                let _ = self.signals.read(&mut [0; 64]);
+                return Next::End(0);
+            }
+        }
+        Next::Go
+    }
+
+    /// Waits, and tells what has happened.
+    fn wait(&mut self, limit: Option<Duration>) -> Result<Vec<Source>, SimError> {
+        self.host.settle();
+        let own = [
+            (Source::Signal, self.signals.as_fd(), PollFlags::IN),
+            (Source::Control, self.control.as_fd(), PollFlags::IN),
+        ];
+        let daemons = self.daemon.iter().flat_map(Daemon::interests);
+        let daemons = daemons.map(|(source, fd, flags)| (Source::Daemon(source), fd, flags));
+        let hosts = self.host.interests().map(|(source, fd, flags)| (Source::Host(source), fd, flags));
+        let (sources, descriptors): (Vec<Source>, Vec<(BorrowedFd<'_>, PollFlags)>) = own
+            .into_iter()
+            .chain(daemons)
+            .chain(hosts)
+            .map(|(source, fd, flags)| (source, (fd, flags)))
+            .unzip();
+        let mut polled: Vec<PollFd<'_>> =
+            descriptors.into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
+        let limit = limit.or(self.daemon.as_ref().and_then(Daemon::time_left));
+        // A limit that cannot be expressed is longer than anybody waits.
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        match poll(&mut polled, limit.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).trying(|| "cannot wait".to_owned()),
+        }
+        let happened = polled.iter().map(|descriptor| !descriptor.revents().is_empty());
+        let pairs = sources.into_iter().zip(happened);
+        Ok(pairs.filter_map(|(source, happened)| happened.then_some(source)).collect())
+    }
+
+    fn serve_control(&mut self) {
+        let Ok((stream, _)) = self.control.accept() else { return };
+        let result = match receive(&stream) {
+            Some(command) => self.host.obey(&command),
+            None => Err(SimError::Refused("no such command".to_owned())),
+        };
+        self.host.settle();
+        answer(stream, &result);
+    }
 }
 
 /// A stream that is readable once this program is to end.

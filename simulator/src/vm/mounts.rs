@@ -101,7 +101,7 @@ fn show(entry: &fs::DirEntry, target: &Path) -> Result<(), SimError> {
         symlink(aim, target).trying(what)?;
     } else if kind.is_dir() {
         make_directory(target)?;
-        mount_bind_recursive(&entry.path(), target).trying(what)?;
+        mount_bind_recursive(entry.path(), target).trying(what)?;
     }
     Ok(())
 }
