@@ -1,2 +1,64 @@
-//! Developer commands.
-fn main() {}
+//! `cargo xtask COMMAND`: every command of a developer. One module each.
+
+mod demo;
+mod run;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser};
+
+const HELP: &str = "\
+cargo xtask - what a developer of qfilexchgd does
+
+usage:
+  cargo xtask demo [--yes]   copy a tree between two VMs of a simulated host; asks you, or with
+                             --yes answers the question itself
+  cargo xtask test           everything that must hold before a change is accepted
+";
+
+/// What a command comes to: nothing, or a sentence about what went wrong.
+type Outcome<T> = Result<T, String>;
+
+fn main() -> ExitCode {
+    match dispatch(&mut Parser::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &mut Parser) -> Outcome<()> {
+    let command = match next(arguments)? {
+        Some(Arg::Value(command)) => command,
+        Some(Arg::Short('h') | Arg::Long("help")) => {
+            print!("{HELP}");
+            return Ok(());
+        }
+        Some(other @ (Arg::Short(_) | Arg::Long(_))) => return Err(other.unexpected().to_string()),
+        None => return Err(format!("which command?\n\n{HELP}")),
+    };
+    match command.to_str() {
+        Some("demo") => demo::main(arguments),
+        Some("test") => {
+            no_more(arguments)?;
+            test::main()
+        }
+        _ => Err(format!("no such command\n\n{HELP}")),
+    }
+}
+
+/// The next word of the command line.
+fn next(arguments: &mut Parser) -> Outcome<Option<Arg<'_>>> {
+    arguments.next().map_err(|error| error.to_string())
+}
+
+fn no_more(arguments: &mut Parser) -> Outcome<()> {
+    match next(arguments)? {
+        None => Ok(()),
+        Some(other) => Err(other.unexpected().to_string()),
+    }
+}

@@ -1,0 +1,97 @@
+//! `cargo xtask test`: format, lints, licences, every test, the demo as an ordinary user.
+
+mod demo_as_user;
+mod tools;
+mod totals;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::run::{self, step};
+use crate::workspace::{self, cargo};
+use crate::{Outcome, demo};
+use totals::Totals;
+
+/// Names the file in which tests note that they could not run, and why (crate `testkit`).
+const SKIPPED_FILE_ENV: &str = "QFILEXCHG_SKIPPED";
+
+/// Runs everything; goes on after a failure, so that one run shows all of them.
+pub fn main() -> Outcome<()> {
+    let scratch = tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?;
+    let mut failures = Vec::new();
+    let mut note = |what: &str, outcome: Outcome<()>| {
+        if let Err(error) = outcome {
+            println!("FAILED: {error}");
+            failures.push(what.to_owned());
+        }
+    };
+
+    step("tools that tests need");
+    tools::install();
+    step("format");
+    note("format", run::succeed(cargo().args(["fmt", "--all", "--check"]), "cargo fmt --check"));
+    step("lints");
+    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    note("lints", run::succeed(cargo().args(lints), "cargo clippy"));
+    step("licences, bans and sources of the dependencies");
+    note("licences", licences());
+    step("programs");
+    let built = workspace::build(false);
+    note("programs", built.as_ref().map(drop).map_err(Clone::clone));
+    step("tests");
+    let skipped_file = scratch.path().join("skipped");
+    let (totals, outcome) = tests(&skipped_file);
+    note("tests", outcome);
+    if let Ok(programs) = &built {
+        step("demo, as an ordinary user");
+        note("demo", demo_as_user::run(programs, scratch.path()));
+    }
+
+    if !totals.skipped.is_empty() {
+        step("tests that could not run here");
+        for (test, reason) in &totals.skipped {
+            println!("{test}: {reason}");
+        }
+    }
+    println!("\n{}", totals.closing_line());
+    if failures.is_empty() { Ok(()) } else { Err(format!("failed: {}", failures.join(", "))) }
+}
+
+fn licences() -> Outcome<()> {
+    let is_there = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !is_there.is_ok_and(|status| status.success()) {
+        println!("skipped: cargo-deny is not installed (cargo install cargo-deny)");
+        return Ok(());
+    }
+    run::succeed(cargo().args(["deny", "check", "licenses", "bans", "sources"]), "cargo deny check")
+}
+
+/// Runs the tests, passes their output through, and counts.
+fn tests(skipped_file: &Path) -> (Totals, Outcome<()>) {
+    let mut totals = Totals::default();
+    let outcome = pass_through(skipped_file, &mut totals);
+    let notes = std::fs::read_to_string(skipped_file).unwrap_or_default();
+    totals.note_skipped(&notes);
+    (totals, outcome)
+}
+
+fn pass_through(skipped_file: &Path, totals: &mut Totals) -> Outcome<()> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).env(SKIPPED_FILE_ENV, skipped_file);
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cargo test: {error}"))?;
+    if let Some(output) = child.stdout.take() {
+        let mut screen = std::io::stdout().lock();
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.map_err(|error| format!("reading from cargo test: {error}"))?;
+            let shown = screen.write_all(&line).and_then(|()| screen.write_all(b"\n"));
+            shown.map_err(|error| format!("writing: {error}"))?;
+            totals.note_line(&String::from_utf8_lossy(&line));
+        }
+    }
+    let status = child.wait().map_err(|error| format!("cargo test: {error}"))?;
+    run::check(status, "cargo test")
+}
+
+/// The demo's own options, for the run as another user.
+pub(crate) const DEMO_OPTIONS: [&str; 2] = ["--yes", demo::PROGRAMS_OPTION];

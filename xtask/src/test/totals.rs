@@ -1,0 +1,71 @@
+//! Counting what the test runner says.
+
+use std::collections::BTreeMap;
+
+/// The sum over all test programs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    returned: u64,
+    failed: u64,
+    ignored: u64,
+    /// Tests that returned without having tested anything, and why.
+    pub skipped: BTreeMap<String, String>,
+}
+
+impl Totals {
+    /// Adds a line `test result: ok. 3 passed; 0 failed; 1 ignored; …`; any other line counts nothing.
+    pub fn note_line(&mut self, line: &str) {
+        let Some(rest) = line.trim().strip_prefix("test result: ") else { return };
+        for part in rest.split(['.', ';']) {
+            let mut words = part.split_whitespace();
+            let (Some(count), Some(what)) = (words.next(), words.next()) else { continue };
+            let Ok(count) = count.parse::<u64>() else { continue };
+            match what {
+                "passed" => self.returned += count,
+                "failed" => self.failed += count,
+                "ignored" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds the notes of tests that could not run: lines `TEST: REASON`.
+    pub fn note_skipped(&mut self, notes: &str) {
+        for line in notes.lines() {
+            // A test's name has single colons only in pairs.
+            let (test, reason) = line.split_once(": ").unwrap_or(("a test", line));
+            self.skipped.entry(test.to_owned()).or_insert_with(|| reason.to_owned());
+        }
+    }
+
+    /// `N passed, N failed, N skipped`.
+    pub fn closing_line(&self) -> String {
+        let skipped = u64::try_from(self.skipped.len()).unwrap_or(u64::MAX);
+        let passed = self.returned.saturating_sub(skipped);
+        format!("{passed} passed, {} failed, {} skipped", self.failed, skipped.saturating_add(self.ignored))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_add_up_and_a_skipped_test_has_not_passed() {
+        let mut totals = Totals::default();
+        totals.note_line(
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.1s",
+        );
+        totals.note_line("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        totals.note_line("test a::b ... ok");
+        totals.note_line("");
+        totals.note_skipped("a::b: no root here\na::b: again\nc::d: not installed: strace\n");
+        assert_eq!(totals.closing_line(), "13 passed, 2 failed, 3 skipped");
+        assert_eq!(totals.skipped["c::d"], "not installed: strace");
+    }
+
+    #[test]
+    fn nothing_run_is_nothing_passed() {
+        assert_eq!(Totals::default().closing_line(), "0 passed, 0 failed, 0 skipped");
+    }
+}

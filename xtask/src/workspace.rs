@@ -1,0 +1,55 @@
+//! Where the workspace is, and its programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Outcome;
+use crate::run;
+
+/// Every program of the product, and those that the developer's commands need.
+pub const PROGRAMS: [&str; 11] = [
+    "qfilexchgd",
+    "broker",
+    "xs-monitor",
+    "xs-gate",
+    "attacher",
+    "dialog",
+    "qfilexchgctl",
+    "fat-reader",
+    "qvm-copy-to-vm",
+    "qubes_penctl",
+    "qubes_add_pendrive_script",
+];
+/// The program that plays the host.
+pub const SIMULATOR: &str = "xen-sim";
+
+/// The top folder of the workspace.
+pub fn top() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// Cargo, as it runs this program.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(top());
+    command
+}
+
+/// Builds every program and says in which folder they are.
+pub fn build(release: bool) -> Outcome<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--bins"]);
+    if release {
+        command.arg("--release");
+    }
+    run::succeed(&mut command, "building the programs")?;
+    programs_folder(release)
+}
+
+/// The folder that holds the programs of a profile: beside this program, which cargo has built as well.
+fn programs_folder(release: bool) -> Outcome<PathBuf> {
+    let own = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let profiles = own.parent().and_then(Path::parent).ok_or("where is the target folder?")?;
+    Ok(profiles.join(if release { "release" } else { "debug" }))
+}
