@@ -1,5 +1,6 @@
 //! The loop around the state machine: descriptors, clock, randomness, journal and log. It decides nothing.
 
+mod clock;
 mod edges;
 mod log;
 
@@ -15,12 +16,12 @@ use protocol::types::ImageId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, pread};
 use rustix::rand::{GetRandomFlags, getrandom};
-use rustix::time::{ClockId, clock_gettime};
 use sys::inherit::{InheritError, Inherited};
 use sys::sandbox::Sandboxed;
 
 use crate::journal::{Journal, JournalError, Past};
 use crate::machine::{Action, Event, Machine, Surroundings};
+use clock::Clock;
 use edges::{Edges, Heard};
 use log::Log;
 
@@ -57,11 +58,12 @@ pub enum RunError {
 /// Runs until the supervisor goes away. Returns the exit code.
 #[must_use]
 pub fn run(inherited: Inherited, sandboxed: &Sandboxed) -> u8 {
-    let mut log = Log::new();
-    match Broker::start(inherited, sandboxed).and_then(|mut broker| broker.serve(&mut log)) {
+    let clock = Clock::new();
+    let mut log = Log::new(clock);
+    match Broker::start(inherited, sandboxed, clock).and_then(|mut broker| broker.serve(&mut log)) {
         Ok(()) => EXIT_OK,
         Err(error) => {
-            log.line(Level::Error, &error.to_string(), now_ms());
+            log.line(Level::Error, &error.to_string());
             EXIT_FAILED
         }
     }
@@ -71,10 +73,11 @@ struct Broker {
     machine: Machine,
     journal: Journal,
     edges: Edges,
+    clock: Clock,
 }
 
 impl Broker {
-    fn start(mut inherited: Inherited, _sandboxed: &Sandboxed) -> Result<Self, RunError> {
+    fn start(mut inherited: Inherited, _sandboxed: &Sandboxed, clock: Clock) -> Result<Self, RunError> {
         let supervisor = Channel::new(inherited.take("supervisor")?);
         let bytes = read_settings(&inherited.take("settings")?)?;
         let (settings, policy): (BrokerSettings, Policy) =
@@ -84,7 +87,7 @@ impl Broker {
         let past = Past::from_records(&records, settings.boot_id);
         let machine = Machine::new(settings, policy, past);
         journal.checkpoint(&machine.snapshot())?;
-        Ok(Self { machine, journal, edges: Edges::new(supervisor) })
+        Ok(Self { machine, journal, edges: Edges::new(supervisor), clock })
     }
 
     fn serve(&mut self, log: &mut Log) -> Result<(), RunError> {
@@ -102,7 +105,7 @@ impl Broker {
 
     /// Waits until a descriptor is ready or a deadline is due.
     fn sleep(&mut self) -> Result<(), RunError> {
-        let now = now_ms();
+        let now = self.clock.ms();
         let due = self.machine.next_deadline().unwrap_or(u64::MAX);
         let sleep_ms = due.saturating_sub(now).min(SLEEP_MS_MAX);
         let timeout = Timespec {
@@ -166,7 +169,7 @@ impl Broker {
                 Ok(Heard::Nothing) => return Ok(()),
                 Ok(Heard::Event(event)) => self.step(event, log)?,
                 Ok(Heard::Log(line)) => {
-                    log.line(line.level, &format!("{role}: {}", line.text.as_str()), now_ms());
+                    log.line(line.level, &format!("{role}: {}", line.text.as_str()));
                 }
                 Err(error) => return self.lost(role, &error, log),
             }
@@ -180,7 +183,7 @@ impl Broker {
         if matches!(error, ChannelError::Closed) {
             return Ok(());
         }
-        log.line(Level::Error, &format!("{role} is restarted: {error}"), now_ms());
+        log.line(Level::Error, &format!("{role} is restarted: {error}"));
         self.tell_supervisor(&SupervisorOrder::Restart { role })
     }
 
@@ -196,7 +199,7 @@ impl Broker {
             failure = getrandom(&mut bytes[..], GetRandomFlags::empty()).err().or(failure);
             ImageId(bytes)
         };
-        let mut around = Surroundings { now: now_ms(), fresh_image: &mut fresh_image };
+        let mut around = Surroundings { now: self.clock.ms(), fresh_image: &mut fresh_image };
         let actions = self.machine.step(event, &mut around);
         if let Some(errno) = failure {
             return Err(errno.into());
@@ -214,7 +217,7 @@ impl Broker {
         let broken = match action {
             Action::Record(record) => return Ok(self.journal.append(&record)?),
             Action::Log(level, text) => {
-                log.line(level, &text, now_ms());
+                log.line(level, &text);
                 return Ok(());
             }
             Action::Order(request) => {
@@ -262,11 +265,4 @@ fn read_settings(file: &OwnedFd) -> Result<Vec<u8>, RunError> {
     }
     bytes.truncate(length);
     Ok(bytes)
-}
-
-/// Milliseconds of the monotonic clock.
-fn now_ms() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    seconds.saturating_mul(1000).saturating_add(u64::try_from(now.tv_nsec / 1_000_000).unwrap_or_default())
 }
