@@ -1,5 +1,7 @@
 //! Block devices, driven over xenstore as the toolstack drives them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::fs;

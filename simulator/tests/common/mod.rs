@@ -1,6 +1,7 @@
 //! A simulated host for a test, and a plain client of its xenstore.
 
 #![expect(dead_code, reason = "each test file uses a part of it")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
