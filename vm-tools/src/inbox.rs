@@ -84,11 +84,12 @@ impl Arriving<'_> {
         self.directory.as_fd()
     }
 
-    /// Gives the whole tree its final name, after everything in it is on the disk; tells that name.
+    /// Gives the whole tree its final name, after everything in it is on the disk; tells that name. After an error it
+    /// still has its hidden name.
     ///
     /// # Errors
     /// The disk failed, or there are too many of that time.
-    pub fn finish(self, stamp: &str) -> Result<String, Failure> {
+    pub fn finish(&self, stamp: &str) -> Result<String, Failure> {
         let failed = |errno: Errno| Failure::failed(&format!("cannot finish {}: {errno}", self.inbox.shown));
         // All files at once: dom0 destroys the pendrive after this, and a tree may have very many of them.
         syncfs(&self.directory).map_err(failed)?;

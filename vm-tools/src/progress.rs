@@ -51,6 +51,17 @@ impl Progress {
         let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
     }
 
+    /// Shows how much there is so far where nobody knows how much there will be.
+    pub fn count(&mut self, files: u32, done_bytes: u64) {
+        let is_due = self.updated.is_none_or(|at| at.elapsed() >= Duration::from_millis(UPDATE_MS_MIN));
+        if !self.enabled || !is_due {
+            return;
+        }
+        self.updated = Some(Instant::now());
+        self.is_line_open = true;
+        let _ = write!(std::io::stderr(), "\r  {files} files, {} MiB\x1b[K", tenths(done_bytes));
+    }
+
     /// Ends the line, so that others can follow.
     pub fn finish(&mut self) {
         if std::mem::take(&mut self.is_line_open) {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use rustix::process::{Gid, Uid, getegid, geteuid};
+use rustix::process::{DumpableBehavior, Gid, Uid, getegid, geteuid, set_dumpable_behavior};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::failure::Failure;
@@ -98,6 +98,10 @@ impl Receiver {
         set_thread_groups(&[])
             .and_then(|()| set_thread_res_gid(gid, gid, gid))
             .and_then(|()| set_thread_res_uid(uid, uid, uid))
+            .map_err(|errno| Failure::failed(&format!("cannot become the receiving user: {errno}")))?;
+        // Changing ids has made this process's files in /proc root's, and fat-reader's would be as well: then nobody
+        // could write its id map.
+        set_dumpable_behavior(DumpableBehavior::Dumpable)
             .map_err(|errno| Failure::failed(&format!("cannot become the receiving user: {errno}")))?;
         if geteuid() != uid || getegid() != gid {
             return Err(Failure::failed("cannot become the receiving user"));
