@@ -27,7 +27,8 @@ pub(crate) fn boot_sector(geometry: &Geometry, label: VolumeLabel, volume_id: u3
     sector.extend([0; 2]); // sectors, where 16 bits hold them
     sector.push(0xF8); // media: a fixed disk, as in the FAT's entry 0
     sector.extend([0; 2]); // sectors of a FAT16's FAT
-    // Sectors of a track and heads: a cylinder is a MiB, which leaves no part of a track over. mtools insists on that.
+    // Sectors of a track and heads: a cylinder is a MiB, which leaves no part of a track over. mtools insists
+    // on that.
     sector.extend(32_u16.to_le_bytes());
     sector.extend(64_u16.to_le_bytes());
     sector.extend([0; 4]); // sectors in front of the volume

@@ -10,8 +10,8 @@ use crate::stamp::Stamp;
 /// An offset in bytes from the volume's start, and the bytes to write there.
 pub type Piece = (u64, Vec<u8>);
 
-/// An empty FAT32 volume: the ranges to write into a file of that size, of which all else must be zero (a fresh,
-/// sparse file). They are disjoint, in ascending order, and less than 8 KiB in all.
+/// An empty FAT32 volume: the ranges to write into a file of that size, of which all else must be zero (a
+/// fresh, sparse file). They are disjoint, in ascending order, and less than 8 KiB in all.
 ///
 /// The volume id should be random, because a system may tell volumes apart by it.
 #[must_use]
@@ -30,8 +30,8 @@ pub fn format(size: VolumeSize, label: VolumeLabel, volume_id: u32) -> Vec<Piece
     ]
 }
 
-/// Another label and volume id for a volume that [`format`] made and nobody has written since: the ranges to write over
-/// the old ones.
+/// Another label and volume id for a volume that [`format`] made and nobody has written since: the ranges to
+/// write over the old ones.
 #[must_use]
 pub fn relabel(size: VolumeSize, label: VolumeLabel, volume_id: u32) -> Vec<Piece> {
     let geometry = Geometry::of(size);

@@ -1,7 +1,7 @@
 //! Where the parts of a volume lie: reserved sectors, two copies of the FAT, clusters.
 //!
-//! The geometry depends on the size alone, so that the image which dom0 formatted and the tree that a VM writes over
-//! it agree, and nothing of the one is left behind in the gaps of the other.
+//! The geometry depends on the size alone, so that the image which dom0 formatted and the tree that a VM
+//! writes over it agree, and nothing of the one is left behind in the gaps of the other.
 
 use crate::SECTOR_BYTES;
 
@@ -18,7 +18,8 @@ pub(crate) const CLUSTER_FIRST: u32 = 2;
 const SECTORS_PER_MIB: u32 = 1024 * 1024 / SECTOR_BYTES;
 /// Sectors in front of the first FAT; more of them where that aligns the clusters.
 const RESERVED_SECTORS_MIN: u32 = 32;
-/// Clusters begin at a multiple of this, so that no page of the reader's cache holds parts of two clusters of 4 KiB.
+/// Clusters begin at a multiple of this, so that no page of the reader's cache holds parts of two clusters of
+/// 4 KiB.
 const ALIGNMENT_SECTORS_MIN: u32 = 8;
 const FAT_ENTRIES_PER_SECTOR: u32 = SECTOR_BYTES / 4;
 
@@ -64,7 +65,8 @@ impl VolumeSize {
         Self::from_bytes(u64::from(mib) * 1024 * 1024)
     }
 
-    /// The size of a device of that many bytes: [`VOLUME_MIB_MIN`] MiB to [`VOLUME_BYTES_MAX`], whole sectors.
+    /// The size of a device of that many bytes: [`VOLUME_MIB_MIN`] MiB to [`VOLUME_BYTES_MAX`], whole
+    /// sectors.
     ///
     /// # Errors
     /// When it is outside these bounds.
@@ -121,8 +123,8 @@ impl Geometry {
         let sectors = size.sectors;
         let sectors_per_cluster = size.sectors_per_cluster();
         let cluster = u32::from(sectors_per_cluster);
-        // Each sector of the two FATs together serves 128 clusters; one more makes up for the two entries that
-        // describe no cluster.
+        // Each sector of the two FATs together serves 128 clusters; one more makes up for the two entries
+        // that describe no cluster.
         let fat_sectors = (sectors - RESERVED_SECTORS_MIN).div_ceil(FAT_ENTRIES_PER_SECTOR * cluster + 2) + 1;
         let metadata = RESERVED_SECTORS_MIN + 2 * fat_sectors;
         let padding = metadata.next_multiple_of(cluster.max(ALIGNMENT_SECTORS_MIN)) - metadata;

@@ -11,8 +11,8 @@ const LABEL_DEFAULT: &str = "PENDRIVE";
 pub struct VolumeLabel([u8; LABEL_BYTES]);
 
 impl VolumeLabel {
-    /// The label after a VM's name: in capitals, cut after 11 characters, each character that a label cannot hold (or
-    /// that some system would not show as it is) replaced by `_`. An empty name gives `PENDRIVE`.
+    /// The label after a VM's name: in capitals, cut after 11 characters, each character that a label cannot
+    /// hold (or that some system would not show as it is) replaced by `_`. An empty name gives `PENDRIVE`.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
         let name = if name.is_empty() { LABEL_DEFAULT } else { name };

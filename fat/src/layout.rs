@@ -1,8 +1,8 @@
 //! The place of everything on the volume.
 //!
-//! Clusters are given out in the order in which they are written: the top directory first (readers look for it at
-//! cluster 2), then all other directories, then all files, directory by directory. Everything is contiguous, so a chain
-//! is its first cluster and its length, and the FAT need not be kept in memory.
+//! Clusters are given out in the order in which they are written: the top directory first (readers look for
+//! it at cluster 2), then all other directories, then all files, directory by directory. Everything is
+//! contiguous, so a chain is its first cluster and its length, and the FAT need not be kept in memory.
 
 use crate::boot::{END_OF_CHAIN, FAT_START};
 use crate::geometry::{CLUSTER_CLASSES, CLUSTER_FIRST, Geometry, VOLUME_MIB_MAX, VOLUME_MIB_MIN, VolumeSize};
@@ -127,7 +127,8 @@ impl Plan {
         &self.geometry
     }
 
-    /// Bytes that [`write()`](fn@crate::write) writes: from the volume's start to the end of the last cluster in use.
+    /// Bytes that [`write()`](fn@crate::write) writes: from the volume's start to the end of the last cluster
+    /// in use.
     #[must_use]
     pub fn bytes_total(&self) -> u64 {
         self.geometry.data_offset() + u64::from(self.clusters_used) * u64::from(self.geometry.cluster_bytes())

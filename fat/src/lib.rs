@@ -8,8 +8,8 @@
 //!   cannot hold before a byte is written, [`Tree::layout`] gives every directory and file its place, and
 //!   [`write()`](fn@write) makes the volume in one sequential pass.
 //!
-//! Nothing here opens a file, parses a volume or knows a device. The layout follows Microsoft's *FAT32 File System
-//! Specification* 1.03 (6 December 2000), the names of structures and the long names included.
+//! Nothing here opens a file, parses a volume or knows a device. The layout follows Microsoft's *FAT32 File
+//! System Specification* 1.03 (6 December 2000), the names of structures and the long names included.
 //!
 //! ```
 //! use fat::{Entry, Kind, Tree, VolumeLabel, VolumeSize};

@@ -53,10 +53,11 @@ pub(crate) fn check(name: &[u8]) -> Result<&str, NameFault> {
     }
 }
 
-/// The same text for all names that a FAT directory takes for one: upper case, where that is a single character.
+/// The same text for all names that a FAT directory takes for one: upper case, where that is a single
+/// character.
 ///
-/// A letter outside ASCII never becomes one of ASCII, nor does one beyond the BMP change: Windows compares UTF-16 units
-/// by a table that has neither.
+/// A letter outside ASCII never becomes one of ASCII, nor does one beyond the BMP change: Windows compares
+/// UTF-16 units by a table that has neither.
 pub(crate) fn folded(name: &str) -> String {
     name.chars().map(upper).collect()
 }

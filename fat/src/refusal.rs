@@ -62,7 +62,8 @@ impl Display for Refusal {
     }
 }
 
-/// All entries that cannot be written: the first [`REFUSALS_LISTED_MAX`] of them, and how many more there are.
+/// All entries that cannot be written: the first [`REFUSALS_LISTED_MAX`] of them, and how many more there
+/// are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     /// The first ones, in the order in which they were found.

@@ -1,7 +1,8 @@
 //! Short names, as DOS has them: eight characters and three.
 //!
-//! Every entry also gets a long name, so nobody needs to like the short one; it must be unique in its directory, and must
-//! not be equal to another entry's long name, or else a search for that one finds this one.
+//! Every entry also gets a long name, so nobody needs to like the short one; it must be unique in its
+//! directory, and must not be equal to another entry's long name, or else a search for that one finds this
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +16,14 @@ const DIGITS_MAX: u32 = 6;
 
 /// The short names of one directory.
 ///
-/// All names that are their own short name must be reserved before the first name is [made up](ShortNames::make).
+/// All names that are their own short name must be reserved before the first name is [made
+/// up](ShortNames::make).
 #[derive(Default)]
 pub(crate) struct ShortNames {
     reserved: BTreeSet<ShortName>,
-    /// The next number for each stem, cut to the length that leaves room for so many digits, and extension. Numbers of
-    /// different lengths are counted apart, so that no number is tried twice: the work is linear in the names.
+    /// The next number for each stem, cut to the length that leaves room for so many digits, and extension.
+    /// Numbers of different lengths are counted apart, so that no number is tried twice: the work is linear
+    /// in the names.
     next: BTreeMap<(u32, [u8; STEM_BYTES], [u8; EXTENSION_BYTES]), u32>,
 }
 
@@ -67,8 +70,8 @@ fn exact(name: &str) -> Option<ShortName> {
     })
 }
 
-/// What a short name is made of: the first letters before the last dot and behind it, spaces and other dots left out,
-/// letters that a short name cannot have replaced by `_`.
+/// What a short name is made of: the first letters before the last dot and behind it, spaces and other dots
+/// left out, letters that a short name cannot have replaced by `_`.
 fn basis(name: &str) -> (Vec<u8>, Vec<u8>) {
     let name = name.trim_start_matches(['.', ' ']);
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));

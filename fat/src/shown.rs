@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// A name or path made harmless for a terminal: bytes that are not UTF-8, control characters, and those that turn or
-/// break a line are shown as escapes; everything else as it is.
+/// A name or path made harmless for a terminal: bytes that are not UTF-8, control characters, and those that
+/// turn or break a line are shown as escapes; everything else as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a>(pub &'a [u8]);
 

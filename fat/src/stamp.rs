@@ -17,15 +17,16 @@ pub(crate) struct Stamp {
 }
 
 impl Default for Stamp {
-    /// The first moment that FAT knows. A volume label has no other: it needs none, and it would tell dom0's clock.
+    /// The first moment that FAT knows. A volume label has no other: it needs none, and it would tell dom0's
+    /// clock.
     fn default() -> Self {
         Self::from_unix(0)
     }
 }
 
 impl Stamp {
-    /// The time of so many seconds since 1970, rounded down to two seconds; the nearest that FAT knows, where it does
-    /// not know this one.
+    /// The time of so many seconds since 1970, rounded down to two seconds; the nearest that FAT knows, where
+    /// it does not know this one.
     pub(crate) fn from_unix(seconds: i64) -> Self {
         let seconds = u64::try_from(seconds).unwrap_or(0).clamp(FIRST_S, LAST_S);
         let (year, month, day) = calendar(seconds / SECONDS_PER_DAY);
@@ -36,8 +37,8 @@ impl Stamp {
     }
 }
 
-/// Year, month and day of a number of days since 1970, by H. Hinnant's `civil_from_days`: years begin in March there, so
-/// that a leap day is the last of its year.
+/// Year, month and day of a number of days since 1970, by H. Hinnant's `civil_from_days`: years begin in
+/// March there, so that a leap day is the last of its year.
 fn calendar(days: u64) -> (u64, u64, u64) {
     let days = days + EPOCH_DAYS;
     let of_era = days % DAYS_PER_400_YEARS;

@@ -14,25 +14,31 @@ pub const ENTRIES_MAX: usize = 1_000_000;
 pub const DIRECTORIES_MAX: usize = 100_000;
 /// How deep directories may be nested: an entry of the top is at depth 1.
 pub const DEPTH_MAX: usize = 100;
-/// Bytes of the longest path from the top, with its slashes. It leaves half a KiB of Linux's 4 KiB to the directory that
-/// receives the tree.
+/// Bytes of the longest path from the top, with its slashes. It leaves half a KiB of Linux's 4 KiB to the
+/// directory that receives the tree.
 pub const PATH_BYTES_MAX: usize = 3_584;
 /// Bytes of the largest file: a size has 32 bits.
+///
+/// fsck.vfat 4.2 and older count a file's bytes in 32 bits and so take one of the last 4 KiB to 32 KiB of this range,
+/// whose clusters are 4 GiB, for broken (dosfstools' issue 208, mended since). Every other reader takes it as it is.
 pub const FILE_BYTES_MAX: u64 = u32::MAX as u64;
-/// Slots of 32 bytes in a directory, which ends at 2 MiB. An entry takes one for itself and one for each 13 UTF-16 units
-/// of its name; the top takes one for the volume's label, other directories take two for `.` and `..`.
+/// Slots of 32 bytes in a directory, which ends at 2 MiB. An entry takes one for itself and one for each 13
+/// UTF-16 units of its name; the top takes one for the volume's label, other directories take two for `.` and
+/// `..`.
 pub const DIRECTORY_SLOTS_MAX: u32 = 65_535;
 
 /// A file or directory to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The number, in the list of entries, of the directory that holds it, which must come earlier; `None` for the top.
+    /// The number, in the list of entries, of the directory that holds it, which must come earlier; `None`
+    /// for the top.
     pub parent: Option<u32>,
     /// Its name, without a path.
     pub name: Vec<u8>,
     /// What it is.
     pub kind: Kind,
-    /// When its content last changed, in seconds since 1970 (UTC). Times outside 1980 to 2107 become the nearest inside.
+    /// When its content last changed, in seconds since 1970 (UTC). Times outside 1980 to 2107 become the
+    /// nearest inside.
     pub modified_s: i64,
 }
 
@@ -130,7 +136,8 @@ impl Tree {
         if refusals.is_empty() { Ok(tree) } else { Err(TreeError::Refused(refusals)) }
     }
 
-    /// Adds an entry; gives the number of a directory. What is refused is added as far as its own entries need it.
+    /// Adds an entry; gives the number of a directory. What is refused is added as far as its own entries
+    /// need it.
     fn add(
         &mut self,
         parent: usize,
@@ -188,8 +195,8 @@ impl Tree {
         }
     }
 
-    /// What can be said of a directory when all its entries are known: their short names, its size, and which of them
-    /// FAT would take for one.
+    /// What can be said of a directory when all its entries are known: their short names, its size, and which
+    /// of them FAT would take for one.
     fn complete(&mut self, number: usize, refusals: &mut Refusals) {
         let mut found: Vec<(Vec<u8>, Reason)> = Vec::new();
         let directory = self.directory_mut(number);

@@ -19,9 +19,9 @@ pub trait Source {
     /// A file's bytes from its first one on.
     type Reader: Read;
 
-    /// Opens the file that has this number in the list of entries. Each file is opened once, also an empty one, which
-    /// may not be empty any more; the files of a directory are opened one after the other, and before those of the
-    /// directories behind it in the list.
+    /// Opens the file that has this number in the list of entries. Each file is opened once, also an empty
+    /// one, which may not be empty any more; the files of a directory are opened one after the other, and
+    /// before those of the directories behind it in the list.
     ///
     /// # Errors
     /// Any error ends the pass.
@@ -75,11 +75,12 @@ pub enum WriteError {
     },
 }
 
-/// Writes the planned volume in one pass: boot sectors, both FATs, directories, files. The unused part of the FATs and the
-/// rest of each last cluster are written as zeros; what lies behind the last cluster in use is left alone.
+/// Writes the planned volume in one pass: boot sectors, both FATs, directories, files. The unused part of the
+/// FATs and the rest of each last cluster are written as zeros; what lies behind the last cluster in use is
+/// left alone.
 ///
-/// `progress` is called after each block with the bytes written so far, of [`Plan::bytes_total`]. The device is flushed,
-/// but not synced.
+/// `progress` is called after each block with the bytes written so far, of [`Plan::bytes_total`]. The device
+/// is flushed, but not synced.
 ///
 /// # Errors
 /// When the device fails, or a file cannot be read as it was planned: never is anything filled in.

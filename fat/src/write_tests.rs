@@ -18,7 +18,8 @@ fn plan() -> Plan {
     tree.unwrap().layout(VolumeSize::from_mib(33).unwrap(), VolumeLabel::from_name("work"), 1).unwrap()
 }
 
-/// Gives this many bytes for the first file and for the empty one, in pieces of at most so many, with an interruption before each.
+/// Gives this many bytes for the first file and for the empty one, in pieces of at most so many, with an
+/// interruption before each.
 struct Pieces {
     first: u64,
     empty: u64,

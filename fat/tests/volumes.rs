@@ -1,4 +1,5 @@
-//! Whole volumes, read back by others: fsck.vfat, mtools, the fatfs crate, and a strict reader of the tests' own.
+//! Whole volumes, read back by others: fsck.vfat, mtools, the fatfs crate, the receiver's reader, and a
+//! strict one of the tests' own.
 
 #[cfg(test)]
 #[path = "volumes/support.rs"]
@@ -7,6 +8,10 @@ mod support;
 #[cfg(test)]
 #[path = "volumes/strict.rs"]
 mod strict;
+
+#[cfg(test)]
+#[path = "volumes/receiver.rs"]
+mod receiver;
 
 #[cfg(test)]
 #[path = "volumes/formatted.rs"]

@@ -1,5 +1,5 @@
-//! A reader that accepts nothing but what this crate promises: contiguous chains, two equal FATs, no cluster that belongs
-//! to nothing, zeros wherever nothing is stored. It shares no code with the writer.
+//! A reader that accepts nothing but what this crate promises: contiguous chains, two equal FATs, no cluster
+//! that belongs to nothing, zeros wherever nothing is stored. It shares no code with the writer.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,8 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Reads the written part of a volume of that size, and panics at the first thing that is not as it should be.
+/// Reads the written part of a volume of that size, and panics at the first thing that is not as it should
+/// be.
 pub fn read(bytes: &[u8], size: u64, label: &[u8; 11]) -> Content {
     assert_eq!(u64::from(u32_at(bytes, 32)) * 512, size);
     let reserved = usize::from(u16_at(bytes, 14)) * 512;

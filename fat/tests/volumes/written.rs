@@ -10,8 +10,8 @@ use fat::{
     VolumeSize,
 };
 
-use crate::strict;
 use crate::support::{Content, ReadOnly, content, directory, fatfs, file, fsck, image, mcopy, plan, written};
+use crate::{receiver, strict};
 
 pub const LABEL: &[u8; 11] = b"WORK       ";
 
@@ -21,6 +21,7 @@ pub fn check(entries: &[Entry], mib: u32, path: &Path) {
     let expected = content(entries);
     let volume = written(entries, mib);
     assert!(strict::read(&volume, size, LABEL) == expected, "the tests' own reader finds the same");
+    assert!(receiver::finds(&volume, size, &expected), "the receiver finds the same");
     image(path, size, &[(0, volume)]);
     assert!(fatfs(path) == expected, "the fatfs crate finds the same");
     if testkit::tool("fsck.vfat").is_some() {
@@ -34,7 +35,8 @@ pub fn check(entries: &[Entry], mib: u32, path: &Path) {
     }
 }
 
-/// mtools knows no characters beyond the BMP: it writes `_` for each half of one. The two other readers know them.
+/// mtools knows no characters beyond the BMP: it writes `_` for each half of one. The two other readers know
+/// them.
 fn as_mtools_names_it(content: &Content) -> Content {
     let name = |letter: char| if letter.len_utf16() == 2 { "__".to_owned() } else { letter.to_string() };
     content.iter().map(|(path, bytes)| (path.chars().map(name).collect(), bytes.clone())).collect()
@@ -163,6 +165,7 @@ fn l19_the_largest_directory_is_kept() {
     let size = 33 << 20;
     let volume = written(&entries, 33);
     assert!(strict::read(&volume, size, LABEL) == content(&entries));
+    assert!(receiver::finds(&volume, size, &content(&entries)));
     image(&path, size, &[(0, volume)]);
     fsck(&path);
     entries.push(file(Some(0), "x", 0));
@@ -216,8 +219,8 @@ impl Write for Holes<'_> {
 #[test]
 fn l19_the_largest_file_is_kept() {
     let Some((_directory, path)) = volume() else { return };
-    // Of a file whose clusters are 4 GiB, fsck.vfat 4.2 believes that it has none: it counts them in 32 bits (dosfstools'
-    // issue 208). Linux and the readers here take it as it is.
+    // Of a file whose clusters are 4 GiB, fsck.vfat 4.2 believes that it has none: it counts them in 32 bits
+    // (dosfstools' issue 208). Linux and the readers here take it as it is.
     for (size, known_to_fsck) in [((1 << 32) - 4096, true), (FILE_BYTES_MAX, false)] {
         let entries = [file(None, "large", size), file(None, "behind it", 1)];
         let mib = Tree::check(entries.to_vec()).unwrap().size_needed_mib().unwrap();
