@@ -5,8 +5,9 @@
 //! files.rs   an entry's number -> the file, if it is still the one that was found
 //! ```
 //!
-//! Between the two the person sees what will be sent, dom0 is asked, and the volume is planned. Whatever happens to the
-//! tree meanwhile (a directory becomes a link to somewhere else, a file grows), nothing is sent that was not found here.
+//! Between the two the person sees what will be sent, dom0 is asked, and the volume is planned. Whatever
+//! happens to the tree meanwhile (a directory becomes a link to somewhere else, a file grows), nothing is
+//! sent that was not found here.
 
 mod files;
 mod walk;

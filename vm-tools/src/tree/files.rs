@@ -38,8 +38,8 @@ type Open = fn(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<OwnedFd>;
 
 /// The files that were found, as the source of [`fat::write`].
 ///
-/// Directories on the way to the last file stay open (at most [`fat::DEPTH_MAX`] of them): the next file is most often
-/// beside it.
+/// Directories on the way to the last file stay open (at most [`fat::DEPTH_MAX`] of them): the next file is
+/// most often beside it.
 #[derive(Debug)]
 pub struct Files {
     nodes: Vec<Node>,
@@ -113,7 +113,8 @@ impl fat::Source for Files {
     }
 }
 
-/// Opens a file to read it; not through a link, and without waiting for the other end of a pipe that took its place.
+/// Opens a file to read it; not through a link, and without waiting for the other end of a pipe that took its
+/// place.
 pub(super) fn open(directory: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     openat(directory, name, flags, Mode::empty())

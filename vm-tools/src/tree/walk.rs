@@ -13,8 +13,9 @@ use rustix::fs::{AtFlags, Dir, FileType, fstat, statat};
 use super::files::{Files, Identity, Node, open, open_directory, open_named_directory};
 use super::{CollectError, Found, SkipReason, Skipped};
 
-/// Finds all that the arguments name, at most [`ENTRIES_MAX`] files and directories and whatever is skipped. Directories
-/// deeper than [`DEPTH_MAX`] are entries, which [`fat::Tree::check`] refuses by name, but not looked into.
+/// Finds all that the arguments name, at most [`ENTRIES_MAX`] files and directories and whatever is skipped.
+/// Directories deeper than [`DEPTH_MAX`] are entries, which [`fat::Tree::check`] refuses by name, but not
+/// looked into.
 ///
 /// # Errors
 /// When an argument is not there or has no name, two of them have the same name, or nothing is left to send.
