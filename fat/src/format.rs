@@ -30,7 +30,7 @@ pub fn format(size: VolumeSize, label: VolumeLabel, volume_id: u32) -> Vec<Piece
     ]
 }
 
-/// Another label and volume id for a volume that [`format`] made and nobody has written since: the ranges to
+/// Another label and volume id for a volume that [`format()`] made and nobody has written since: the ranges to
 /// write over the old ones.
 #[must_use]
 pub fn relabel(size: VolumeSize, label: VolumeLabel, volume_id: u32) -> Vec<Piece> {

@@ -2,7 +2,7 @@
 //!
 //! Two programs use this crate:
 //!
-//! - the attacher in dom0 makes the empty pendrive of a VM: [`format`] names the few byte ranges of a fresh,
+//! - the attacher in dom0 makes the empty pendrive of a VM: [`format()`] names the few byte ranges of a fresh,
 //!   sparse image that are not zero, and [`relabel`] those that change when a spare image gets its owner;
 //! - `qvm-copy-to-vm` in a VM writes a whole tree of files onto its pendrive: [`Tree::check`] refuses what FAT
 //!   cannot hold before a byte is written, [`Tree::layout`] gives every directory and file its place, and
