@@ -16,6 +16,9 @@ use common::{XEN_SIM, namespaces_are_permitted};
 const READY: &str = "python3 -c 'import os, socket
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b\"READY=1\\n\", os.environ[\"NOTIFY_SOCKET\"])'";
 
+/// Held while programs are written and started.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// A host whose daemon is that script.
 struct Supervised {
     dir: tempfile::TempDir,
@@ -33,6 +36,8 @@ impl Supervised {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
+        // A process that is being started by another test must not hold these files open for writing.
+        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let program = dir.path().join("xen-sim");
         fs::copy(XEN_SIM, &program).unwrap();
         let daemon = dir.path().join("qfilexchgd");
@@ -48,6 +53,7 @@ impl Supervised {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        drop(alone);
         let lines = BufReader::new(up.stdout.take().unwrap()).lines();
         Some(Self { dir, up, lines })
     }
@@ -81,7 +87,7 @@ impl Drop for Supervised {
 
 #[test]
 fn the_host_is_ready_when_the_daemon_says_so_and_ends_it_with_a_signal() {
-    let script = "sleep 0.2; READY\ntrap 'echo told > HERE/told; exit 0' TERM\nwhile :; do sleep 0.05; done";
+    let script = "trap 'echo told > HERE/told; exit 0' TERM\nsleep 0.2; READY\nwhile :; do sleep 0.05; done";
     let Some(mut host) = Supervised::start(script, &["--dialog", "none", "--vm", "work"]) else { return };
     assert_eq!(host.line(), "ready");
     let config = host.path("host/qfilexchgd.toml");

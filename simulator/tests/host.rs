@@ -262,7 +262,8 @@ fn an_ordinary_user_can_run_a_host() {
     let temporary = tempfile::tempdir().unwrap();
     fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let program = temporary.path().join("xen-sim");
-    fs::copy(XEN_SIM, &program).unwrap();
+    // Copied by another process: one that another test starts now must not hold it open for writing.
+    assert!(Command::new("cp").arg(XEN_SIM).arg(&program).status().unwrap().success());
     let dir = temporary.path().join("host");
     let mut command = Command::new(&program);
     command.args(["up", "--no-daemon", "--vm", "work", "--dir"]).arg(&dir).uid(4711).gid(4711);
