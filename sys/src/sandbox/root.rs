@@ -4,6 +4,7 @@
 //! left of the old tree, but descriptors into it that the process was given still work.
 
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
 };
@@ -25,10 +26,21 @@ pub(super) fn make_empty() -> Result<(), SandboxError> {
     rustix::mount::move_mount(&empty, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(call("mounting the empty root", KERNEL_ADVICE))?;
     rustix::process::fchdir(&empty).map_err(call("entering the empty root", KERNEL_ADVICE))?;
-    rustix::process::pivot_root(".", ".").map_err(call("pivot_root", "the root must not be an initramfs"))?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)
-        .map_err(call("detaching the old root", KERNEL_ADVICE))?;
+    leave_old_root()?;
     rustix::process::chdir("/").map_err(call("chdir to the empty root", KERNEL_ADVICE))
+}
+
+/// Makes the directory that the process is in, which is the empty root, its root.
+///
+/// The kernel's first root, an initramfs, cannot be detached. It stays beneath the empty one then, out of reach: there is
+/// no path to it, and no capability to uncover it.
+fn leave_old_root() -> Result<(), SandboxError> {
+    match rustix::process::pivot_root(".", ".") {
+        Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH)
+            .map_err(call("detaching the old root", KERNEL_ADVICE)),
+        Err(Errno::INVAL) => rustix::process::chroot(".").map_err(call("chroot", NAMESPACE_ADVICE)),
+        Err(errno) => Err(call("pivot_root", NAMESPACE_ADVICE)(errno)),
+    }
 }
 
 fn make_empty_file_system() -> Result<std::os::fd::OwnedFd, SandboxError> {

@@ -1,5 +1,6 @@
 //! The confined process.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use sys::profile::Profile;
@@ -28,7 +29,9 @@ pub fn run(args: &[String]) -> ! {
             }
         });
     }
-    sys::worker::run(profile, Some(report), |mut inherited, _sandboxed| {
+    sys::worker::run(profile, Some(report), |inherited, _sandboxed| {
+        // Not every profile grants closing a descriptor.
+        let mut inherited = ManuallyDrop::new(inherited);
         if act == "start-workers" {
             return under_profiles::start_workers();
         }
@@ -38,7 +41,7 @@ pub fn run(args: &[String]) -> ! {
         if profile.descriptors.is_empty() {
             return tried(act, argument);
         }
-        let edge = inherited.take(profile.descriptors.first().unwrap()).unwrap();
+        let edge = ManuallyDrop::new(inherited.take(profile.descriptors.first().unwrap()).unwrap());
         send(edge.as_fd(), READY);
         match act.as_str() {
             "report-and-wait" => wait(profile, edge.as_fd()),

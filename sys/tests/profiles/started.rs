@@ -80,7 +80,7 @@ fn exit_codes_and_signals() {
 }
 
 fn not_executable() {
-    let program = File::open("/etc/passwd").unwrap();
+    let program = File::open("/proc/version").unwrap();
     let null = File::open("/dev/null").unwrap();
     let result = Spawn {
         program: program.as_fd(),
