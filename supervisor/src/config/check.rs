@@ -13,7 +13,8 @@ use super::{Account, Accounts, Config, Dialog, DialogKind, HostKind, Images, PAT
 /// Smallest and largest pendrive in MiB that can be configured: FAT32 begins at 33 MiB.
 const SIZE_MIB: RangeInclusive<u32> = 33..=1_048_576;
 const PER_VM: RangeInclusive<u32> = 1..=256;
-const TOTAL: RangeInclusive<u32> = 1..=1024;
+/// An inventory of more would not fit into one message (`protocol::attach::IMAGES_MAX`).
+const TOTAL: RangeInclusive<u32> = 1..=256;
 const TOTAL_MIB: RangeInclusive<u32> = 33..=1_073_741_824;
 const FREE_MIB: RangeInclusive<u32> = 0..=1_073_741_824;
 const DEVICE_MS: RangeInclusive<u32> = 100..=120_000;
