@@ -100,6 +100,7 @@ pub struct Monitor {
     logged_strange: bool,
     logged_read_failed: bool,
     logged_watch_failed: bool,
+    logged_list_failed: bool,
 }
 
 impl Default for Monitor {
@@ -121,6 +122,7 @@ impl Monitor {
             logged_strange: false,
             logged_read_failed: false,
             logged_watch_failed: false,
+            logged_list_failed: false,
         }
     }
 
@@ -134,7 +136,8 @@ impl Monitor {
             Event::Listed { names } => self.compare(&names, now_ms),
             Event::ListFailed => {
                 self.list_wanted_ms = Some(now_ms.saturating_add(LIST_RETRY_MS));
-                vec![log(Level::Error, "cannot list the domains; trying again in a second")]
+                let text = "cannot list the domains; trying again every second";
+                log_once(&mut self.logged_list_failed, Level::Error, text)
             }
             Event::WatchFailed { domid } => self.give_up(domid),
             Event::NodeChanged { domid, node } => {
@@ -174,6 +177,7 @@ impl Monitor {
 
     fn compare(&mut self, names: &[Vec<u8>], now_ms: u64) -> Vec<Action> {
         self.listed_before = true;
+        self.logged_list_failed = false;
         let mut actions = Vec::new();
         let listing = parse_listing(names);
         let (new, gone) = self.domains.compare(&listing.domids);
@@ -189,13 +193,14 @@ impl Monitor {
             // Setting the watches makes them fire once, which begins the reading.
             if self.domains.add(domid, now_ms) {
                 actions.push(Action::Watch { domid });
-            } else if !std::mem::replace(&mut self.logged_too_many, true) {
+            } else {
                 let text = format!("more than {DOMAINS_MAX} domains run; some of them are not served");
-                actions.push(log(Level::Error, &text));
+                actions.extend(log_once(&mut self.logged_too_many, Level::Error, &text));
             }
         }
-        if listing.strange > 0 && !std::mem::replace(&mut self.logged_strange, true) {
-            actions.push(log(Level::Warning, "/local/domain has entries that are no domains"));
+        if listing.strange > 0 {
+            let text = "/local/domain has entries that are no domains";
+            actions.extend(log_once(&mut self.logged_strange, Level::Warning, text));
         }
         actions
     }
@@ -203,9 +208,8 @@ impl Monitor {
     fn give_up(&mut self, domid: Domid) -> Vec<Action> {
         self.domains.remove(domid);
         let mut actions = vec![Action::Unwatch { domid }];
-        if !std::mem::replace(&mut self.logged_watch_failed, true) {
-            actions.push(log(Level::Error, &format!("cannot watch domain {domid}; it is not served")));
-        }
+        let text = format!("cannot watch domain {domid}; it is not served");
+        actions.extend(log_once(&mut self.logged_watch_failed, Level::Error, &text));
         actions
     }
 
@@ -271,19 +275,21 @@ impl Monitor {
         if let Some(domain) = self.domains.get_mut(domid) {
             domain.fresh = false;
         }
-        if std::mem::replace(&mut self.logged_read_failed, true) {
-            return Vec::new();
-        }
         let what = match node {
             Node::Name => "name",
             Node::Qpen => "request",
         };
-        vec![log(Level::Error, &format!("cannot read the {what} of domain {domid}"))]
+        let text = format!("cannot read the {what} of domain {domid}");
+        log_once(&mut self.logged_read_failed, Level::Error, &text)
     }
 }
 
-fn log(level: Level, text: &str) -> Action {
-    Action::Tell(MonitorEvent::Log(LogLine::new(level, text)))
+/// A line for the log, unless that was logged before.
+fn log_once(before: &mut bool, level: Level, text: &str) -> Vec<Action> {
+    if std::mem::replace(before, true) {
+        return Vec::new();
+    }
+    vec![Action::Tell(MonitorEvent::Log(LogLine::new(level, text)))]
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ fn run(mut inherited: Inherited, sandboxed: Sandboxed) -> u8 {
     let Ok(mut shell) = Shell::new(edge, gate) else { return EXIT_DESCRIPTORS };
     let ended = shell.run(&sandboxed);
     shell.report(&ended);
-    EXIT_ENDED
+    // From here, so that no descriptor is closed by hand: the profile has no call for that.
+    sys::worker::exit(EXIT_ENDED)
 }
 
 /// Tells the broker that this process ends by a mistake in it, or cannot enter its sandbox.

@@ -186,7 +186,9 @@ impl Shell {
                 Ok(None)
             }
             Action::List => {
-                let names = recoverable(self.client.directory(&DomainListPath::new()))?;
+                let names = recoverable(missing_is_none(self.client.directory(&DomainListPath::new())))?;
+                // Without the directory there is no domain.
+                let names = names.map(Option::unwrap_or_default);
                 Ok(Some(names.map_or(Event::ListFailed, |names| Event::Listed { names })))
             }
             Action::Watch { domid } => {

@@ -184,6 +184,24 @@ fn l1_no_value_of_a_request_node_ends_the_monitor() {
 }
 
 #[test]
+fn l7_no_byte_that_was_not_parsed_leaves_the_monitor() {
+    let marked = b"\x1b]0;MARK\x07\xff";
+    let mut world = World::new()
+        .with_domain(1, marked, Some(b"new"))
+        .with_domain(2, b"work", Some(marked))
+        .with_domain(3, b"vault", Some(b"send MARK/../x #id"));
+    let told = world.settle();
+    assert_eq!(told.len(), 6, "{told:?}");
+    let strange = Event::Listed { names: vec![marked.to_vec(), b"1".to_vec(), b"2".to_vec(), b"3".to_vec()] };
+    let logged = world.event(strange);
+    assert!(matches!(logged.as_slice(), [MonitorEvent::Log(_)]));
+    for event in told.iter().chain(&logged) {
+        let bytes = protocol::codec::encode(event).unwrap();
+        assert!(!bytes.windows(4).any(|window| window == b"MARK"), "{event:?}");
+    }
+}
+
+#[test]
 fn l15_a_value_is_read_once_and_told_from_that_copy() {
     let mut world = World::new().with_domain(1, b"work", Some(b""));
     world.settle();
@@ -263,8 +281,11 @@ fn domains_that_cannot_be_listed_are_listed_again_a_second_later() {
     assert_eq!(monitor.step(Event::Turn, LIST_RETRY_MS - 1), []);
     assert_eq!(monitor.wake_ms(), Some(LIST_RETRY_MS));
     assert_eq!(monitor.step(Event::Turn, LIST_RETRY_MS), [Action::List]);
+    // Said once, not every second.
+    assert_eq!(monitor.step(Event::ListFailed, LIST_RETRY_MS), []);
+    assert_eq!(monitor.step(Event::Turn, 2 * LIST_RETRY_MS), [Action::List]);
     assert_eq!(
-        monitor.step(Event::Listed { names: Vec::new() }, LIST_RETRY_MS),
+        monitor.step(Event::Listed { names: Vec::new() }, 2 * LIST_RETRY_MS),
         [Action::Tell(MonitorEvent::Synced)]
     );
 }
