@@ -12,8 +12,8 @@ use crate::profile::{FsAccess, Landlock, LandlockRule};
 /// What must be there: Linux 5.19, and so the 6.1 of Debian 12.
 const ABI_REQUIRED: ABI = ABI::V2;
 
-/// What is used where the kernel has it: truncation, network ports, device ioctls, signals and abstract sockets.
-const ABI_USED: ABI = ABI::V6;
+/// What is used where the kernel has it: truncation, ports, device ioctls, signals, abstract sockets and named ones.
+const ABI_USED: ABI = ABI::V9;
 
 /// Applies the rules to this process, for good.
 pub(super) fn restrict(landlock: Landlock, inherited: &Inherited) -> Result<(), SandboxError> {
