@@ -60,6 +60,41 @@ fn each_process_killed_during_a_transfer_is_back_and_nothing_is_left() {
     }
 }
 
+/// Kills without waiting for the next one: at some moments the process is just being started.
+fn kill_if_there(host: &Host, name: &str) {
+    let victim = process(host, name)
+        .and_then(|victim| rustix::process::Pid::from_raw(i32::try_from(victim.pid).ok()?));
+    if let Some(pid) = victim {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+#[test]
+fn a_process_killed_at_any_moment_of_a_permitted_transfer_leaves_no_leak_and_no_silence() {
+    let host = Host::up_with_policy(&["work", "vault"], "copy work vault allow\n");
+    make_tree(&host.home("work").join("tree"), 30);
+    for name in DAEMON_PROCESSES {
+        for delay_ms in [0, 40, 90, 160, 300] {
+            let copy = host.spawn("work", &["qvm-copy-to-vm", "--timeout", "30", "vault", "tree"]);
+            std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+            kill_if_there(&host, name);
+            let before = std::time::Instant::now();
+            let ran = finish(copy);
+            assert!(ran.code == 0 || !ran.stderr.is_empty(), "{name} after {delay_ms} ms: silence");
+            assert!(before.elapsed().as_secs() < 40, "{name} after {delay_ms} ms: no answer");
+            for vm in ["work", "vault"] {
+                host.vm("destroy", vm);
+            }
+            host.wait_until_clean(&["work", "vault"]);
+            for vm in ["work", "vault"] {
+                host.vm("start", vm);
+            }
+        }
+    }
+    let ran = host.exec("work", &["qvm-copy-to-vm", "vault", "tree"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
 #[test]
 fn l4_a_vm_that_is_destroyed_with_its_pendrive_leaves_nothing() {
     if !testkit::require_tools(&["xenstore-write"]) {
