@@ -93,7 +93,11 @@ pub(crate) fn exec(words: Vec<OsString>, environment: &[(&str, OsString)]) -> Re
     let Some(program) = words.next() else { return refused("no program was named") };
     let error = Command::new(&program).args(words).envs(environment.iter().cloned()).exec();
     eprintln!("xen-sim: cannot run {}: {error}", program.display());
-    Ok(if error.kind() == ErrorKind::NotFound { EXIT_NOT_FOUND } else { EXIT_NOT_RUN })
+    // A directory of PATH that may not be looked into says nothing about the program.
+    let bare = !program.as_encoded_bytes().contains(&b'/');
+    let missing =
+        error.kind() == ErrorKind::NotFound || (bare && error.kind() == ErrorKind::PermissionDenied);
+    Ok(if missing { EXIT_NOT_FOUND } else { EXIT_NOT_RUN })
 }
 
 fn exit_code(status: ExitStatus) -> u8 {

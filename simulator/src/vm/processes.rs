@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{SimError, Trying, refused};
 
-/// How often the list is read again, until nothing new has been forked.
-const ROUNDS_MAX: usize = 100;
+/// How long all processes may take to stop: one that is in the kernel stops when it comes back.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long to wait before the list is read again.
+const ROUND_TIME: Duration = Duration::from_millis(1);
 
 /// Stops all processes of the VM whose first process this is.
 pub(super) fn stop_all(first: Pid) -> Result<(), SimError> {
-    for _ in 0..ROUNDS_MAX {
+    let deadline = Instant::now() + STOP_TIME_MAX;
+    while Instant::now() < deadline {
         let running: Vec<Pid> = members(first)?.into_iter().filter(|pid| !is_stopped(*pid)).collect();
         if running.is_empty() {
             return Ok(());
@@ -21,6 +25,7 @@ pub(super) fn stop_all(first: Pid) -> Result<(), SimError> {
             // It may have ended meanwhile.
             let _ = kill_process(pid, Signal::STOP);
         }
+        std::thread::sleep(ROUND_TIME);
     }
     refused("the processes of the VM do not stop")
 }
