@@ -6,7 +6,7 @@
 //! orders of the broker · *Trusts* the administrator's files, the kernel, xenstored's socket · *Ends when* it is
 //! told to (SIGTERM, SIGINT, SIGHUP), or when a worker ends again and again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -61,6 +61,8 @@ struct Supervisor {
     notifier: Notifier,
     machine: Machine,
     children: BTreeMap<Role, Child>,
+    /// Those that were told to end: their end is no news.
+    killed: BTreeSet<Role>,
     broker: Option<BrokerEdge>,
     events: VecDeque<Event>,
     began: Instant,
@@ -82,6 +84,7 @@ pub fn run(
         signals,
         notifier,
         children: BTreeMap::new(),
+        killed: BTreeSet::new(),
         broker: None,
         events: VecDeque::from([Event::Begin]),
         began: Instant::now(),
@@ -113,6 +116,7 @@ impl Supervisor {
             Action::Kill(role) => {
                 if let Some(child) = self.children.get(&role) {
                     child.kill().map_err(|error| RunError::Io { tried: "ending a worker", error })?;
+                    self.killed.insert(role);
                 }
             }
             Action::Tell(notice) => self.tell(|broker| broker.send(&notice)),
@@ -121,7 +125,7 @@ impl Supervisor {
                 self.notify(notify::READY);
             }
             Action::NotifyStopping => {
-                log("ending");
+                log("told to end, so all processes are ended");
                 self.notify(notify::STOPPING);
             }
             Action::GiveUp(unit) => return Err(RunError::EndsAgainAndAgain(unit)),
@@ -245,7 +249,11 @@ impl Supervisor {
     fn reap(&mut self, role: Role) -> Result<(), RunError> {
         let Some(child) = self.children.get_mut(&role) else { return Ok(()) };
         let Some(ended) = child.try_wait().map_err(io_error("waiting for a worker"))? else { return Ok(()) };
-        log(&format!("{role} (process {}) ended: {ended}", child.pid()));
+        if !self.killed.remove(&role) {
+            let what_now =
+                if role == Role::Broker { "everything is started anew" } else { "it is started anew" };
+            log(&format!("{role} (process {}) ended: {ended}; {what_now}", child.pid()));
+        }
         self.children.remove(&role);
         if role == Role::Broker {
             self.broker = None;

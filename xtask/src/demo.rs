@@ -16,6 +16,7 @@ use lexopt::{Arg, Parser};
 
 use crate::run::{self, step};
 use crate::{Outcome, next, workspace};
+pub use compare::same;
 use host::{Answers, Host};
 use processes::Table;
 
@@ -111,7 +112,7 @@ fn copy(host: &Host, folder: &Path) -> Outcome<()> {
     table.check()?;
 
     step("comparing names and SHA-256 of both trees");
-    let count = compare::same(&source, &arrived.join(TREE))?;
+    let count = same(&source, &arrived.join(TREE))?;
     println!("{count} files and folders are the same");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask COMMAND`: every command of a developer. One module each.
 
+mod bench;
 mod demo;
 mod run;
 mod test;
@@ -16,6 +17,8 @@ usage:
   cargo xtask demo [--yes]   copy a tree between two VMs of a simulated host; asks you, or with
                              --yes answers the question itself
   cargo xtask test           everything that must hold before a change is accepted
+  cargo xtask bench [--dir DIR]
+                             how fast it is, against the usual tools, with files in DIR
 ";
 
 /// What a command comes to: nothing, or a sentence about what went wrong.
@@ -42,6 +45,7 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
         None => return Err(format!("which command?\n\n{HELP}")),
     };
     match command.to_str() {
+        Some("bench") => bench::main(arguments),
         Some("demo") => demo::main(arguments),
         Some("test") => {
             no_more(arguments)?;

@@ -83,11 +83,24 @@ impl Row {
             uid: field("Uid"),
             seccomp: field("Seccomp"),
             no_new_privs: field("NoNewPrivs"),
-            capabilities: if empty { "none".to_owned() } else { field("CapEff") },
+            capabilities: if empty { "none".to_owned() } else { capabilities(&field("CapEff")) },
             namespaces: namespaces(pid),
             descriptors: descriptors(pid),
         })
     }
+}
+
+/// The capabilities of a set: by name those that the daemon's first process has when root starts it, else by number
+/// (linux/capability.h).
+fn capabilities(hexadecimal: &str) -> String {
+    let bits = u64::from_str_radix(hexadecimal, 16).unwrap_or(u64::MAX);
+    let names = (0..u64::BITS).filter(|number| bits & (1 << number) != 0).map(|number| match number {
+        6 => "SETGID".to_owned(),
+        7 => "SETUID".to_owned(),
+        31 => "SETFCAP".to_owned(),
+        other => other.to_string(),
+    });
+    names.collect::<Vec<_>>().join(" ")
 }
 
 /// The namespaces that a process has for itself.
@@ -168,7 +181,7 @@ impl fmt::Display for Table {
         let [process, pid, uid, seccomp, privileges, capabilities, namespaces] = titles;
         writeln!(
             out,
-            "{process:<11} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<17} {namespaces}"
+            "{process:<11} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<23} {namespaces}"
         )?;
         for name in DAEMON.into_iter().chain([READER]) {
             let Some(row) = self.rows.get(name) else { continue };
@@ -177,9 +190,13 @@ impl fmt::Display for Table {
             let Row { pid, uid, capabilities, namespaces, descriptors, .. } = row;
             writeln!(
                 out,
-                "{name:<11} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<17} {namespaces}"
+                "{name:<11} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<23} {namespaces}"
             )?;
             writeln!(out, "{:>11} {descriptors}", "holds")?;
+        }
+        let is_hidden = |row: &Row| row.descriptors == HIDDEN || row.namespaces == HIDDEN;
+        if self.rows.values().any(is_hidden) {
+            writeln!(out, "{HIDDEN}: the process is not dumpable, so only root may look at that")?;
         }
         Ok(())
     }

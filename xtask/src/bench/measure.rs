@@ -1,0 +1,86 @@
+//! Times, their least and their median.
+
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+
+/// The times of one way to do it.
+#[derive(Debug)]
+pub struct Times {
+    name: &'static str,
+    times: Vec<Duration>,
+}
+
+impl Times {
+    /// None yet.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, times: Vec::new() }
+    }
+
+    /// Takes the time of a piece of work that must succeed.
+    pub fn take(&mut self, work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+        let began = Instant::now();
+        work()?;
+        self.times.push(began.elapsed());
+        Ok(())
+    }
+
+    /// Adds a time that was taken otherwise.
+    pub fn add(&mut self, time: Duration) {
+        self.times.push(time);
+    }
+
+    fn least(&self) -> Duration {
+        self.times.iter().min().copied().unwrap_or_default()
+    }
+
+    fn median(&self) -> Duration {
+        let mut sorted = self.times.clone();
+        sorted.sort();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+/// Prints the first one, then each other one with the ratio of ours to it.
+pub fn print(ours: &Times, others: &[&Times]) {
+    println!("{:<34} {:>12} {:>12} {:>14}", "", "least", "median", "ours / this");
+    for times in std::iter::once(&ours).chain(others) {
+        let (least, median) = (shown(times.least()), shown(times.median()));
+        let ratio = ours.median().as_secs_f64() / times.median().as_secs_f64();
+        let ratio = if std::ptr::eq(*times, ours) { String::new() } else { format!("{ratio:.2}") };
+        println!("{:<34} {least:>12} {median:>12} {ratio:>14}", times.name);
+    }
+}
+
+fn shown(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds >= 1.0 {
+        format!("{seconds:.2} s")
+    } else if seconds >= 0.001 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else {
+        format!("{:.2} us", seconds * 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_and_median_do_not_depend_on_the_order() {
+        let mut times = Times::new("x");
+        for ms in [5, 1, 9] {
+            times.add(Duration::from_millis(ms));
+        }
+        assert_eq!((times.least(), times.median()), (Duration::from_millis(1), Duration::from_millis(5)));
+        assert_eq!(Times::new("none").median(), Duration::ZERO);
+    }
+
+    #[test]
+    fn times_are_shown_in_a_unit_that_fits() {
+        assert_eq!(shown(Duration::from_nanos(2600)), "2.60 us");
+        assert_eq!(shown(Duration::from_micros(2600)), "2.60 ms");
+        assert_eq!(shown(Duration::from_millis(2600)), "2.60 s");
+    }
+}
