@@ -1,8 +1,8 @@
 //! The relay between xs-monitor, which reads what VMs write, and xenstored, where one wrong write is the end.
 //!
 //! Runs as its own process, xs-gate · Holds an edge to the broker (log lines only), one connection to xenstored, one
-//! stream to xs-monitor · May pass on requests that cannot change a node · Must never pass on anything else, nor look
-//! at what it passes on · Trusts xenstored · Ends when any of the three closes or breaks the framing.
+//! stream to xs-monitor · May pass on requests that cannot change a node · Must never pass on anything else, nor
+//! make sense of what it passes on · Trusts xenstored · Ends when any of the three closes or breaks the framing.
 
 mod outbox;
 #[cfg(test)]
@@ -13,9 +13,11 @@ use protocol::channel::{Channel, ChannelError};
 use protocol::log::{Level, LogLine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use sys::sandbox::Sandboxed;
 use thiserror::Error;
+use xenstore::WATCHES_MAX;
 use xenstore::wire::{FRAME_BYTES_MAX, Frame, FrameError, FrameReader, Header, Kind};
 
 /// Most bytes that wait for one side, before the other side is not read any more. One read adds at most
@@ -28,6 +30,9 @@ pub const READ_GROWTH_BYTES_MAX: usize = 3 * FRAME_BYTES_MAX;
 /// Everything that xs-monitor may ask for; none of it changes a node.
 pub const RELAYED: [Kind; 6] =
     [Kind::Read, Kind::Directory, Kind::DirectoryPart, Kind::Watch, Kind::Unwatch, Kind::ResetWatches];
+
+/// Longest payload of a request to set or remove a watch; those of xs-monitor have some 50 bytes.
+pub const WATCH_BYTES_MAX: usize = 256;
 
 /// The reply to everything else.
 const REFUSAL: &[u8] = b"EACCES\0";
@@ -42,6 +47,34 @@ pub enum Verdict {
     Relay,
     /// It is answered here.
     Refuse,
+}
+
+/// The watches that were passed on, so that they can be counted: domain 0 has no quota in xenstored.
+///
+/// The payload of a request to set a watch is kept as it is, and that of one to remove it is the same.
+#[derive(Debug, Default)]
+pub struct Watches {
+    payloads: BTreeSet<Vec<u8>>,
+}
+
+impl Watches {
+    /// Counts a request that [`verdict`] lets pass, and refuses a watch beyond [`WATCHES_MAX`].
+    pub fn count(&mut self, frame: &Frame) -> Verdict {
+        let kind = Kind::of_number(frame.header.kind);
+        if kind == Some(Kind::Watch) {
+            let too_many =
+                self.payloads.len() >= WATCHES_MAX && !self.payloads.contains(frame.payload.as_slice());
+            if too_many || frame.payload.len() > WATCH_BYTES_MAX {
+                return Verdict::Refuse;
+            }
+            self.payloads.insert(frame.payload.clone());
+        } else if kind == Some(Kind::Unwatch) {
+            self.payloads.remove(frame.payload.as_slice());
+        } else if kind == Some(Kind::ResetWatches) {
+            self.payloads.clear();
+        }
+        Verdict::Relay
+    }
 }
 
 /// Decides by the header alone.
@@ -85,6 +118,7 @@ pub struct Relay {
     from_monitor: FrameReader,
     to_xenstored: Outbox,
     to_monitor: Outbox,
+    watches: Watches,
     refused_before: bool,
 }
 
@@ -105,6 +139,7 @@ impl Relay {
             from_monitor: FrameReader::default(),
             to_xenstored: Outbox::default(),
             to_monitor: Outbox::default(),
+            watches: Watches::default(),
             refused_before: false,
         })
     }
@@ -171,7 +206,11 @@ impl Relay {
     fn relay_requests(&mut self) -> Result<(), Ended> {
         receive(&self.monitor, &mut self.from_monitor, Ended::MonitorClosed)?;
         while let Some(frame) = next(&mut self.from_monitor, Ended::MonitorBroken)? {
-            match verdict(frame.header) {
+            let verdict = match verdict(frame.header) {
+                Verdict::Relay => self.watches.count(&frame),
+                Verdict::Refuse => Verdict::Refuse,
+            };
+            match verdict {
                 Verdict::Relay => self.to_xenstored.push(frame.encode()),
                 Verdict::Refuse => self.refuse(frame.header)?,
             }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use protocol::attach::{AttachFailure, AttachReply, AttachRequest, Attachment};
 use protocol::channel::{Channel, ChannelError};
@@ -10,7 +12,6 @@ use protocol::settings::AttacherSettings;
 use protocol::types::ImageId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use sys::sandbox::Sandboxed;
 use xenstore::Client;
 
@@ -260,11 +261,10 @@ impl Hands<'_> {
     }
 }
 
+/// Milliseconds since the first call.
 fn now() -> Millis {
-    let time = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let millis = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
-    seconds.saturating_mul(1000).saturating_add(millis)
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Waits for one of these descriptors, or for a time in milliseconds.

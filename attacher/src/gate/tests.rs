@@ -1,6 +1,6 @@
 //! The relay between a monitor that may be hostile and a server that records what reaches it.
 
-use super::{Ended, OUTBOX_BYTES_MAX, RELAYED, Relay, Verdict, verdict};
+use super::{Ended, OUTBOX_BYTES_MAX, RELAYED, Relay, Verdict, WATCH_BYTES_MAX, Watches, verdict};
 use proptest::prelude::*;
 use protocol::channel::Channel;
 use protocol::log::LogLine;
@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use xenstore::WATCHES_MAX;
 use xenstore::wire::{FRAME_BYTES_MAX, Frame, FrameReader, Header, Kind, PAYLOAD_BYTES_MAX};
 
 /// A relay in a thread of its own, and the far ends of its three descriptors.
@@ -134,6 +135,28 @@ fn l19_requests_of_0_1_and_4096_bytes_pass_and_4097_end_the_relay() {
 }
 
 #[test]
+fn l19_watches_beyond_4096_or_of_more_than_256_bytes_are_refused() {
+    let mut watches = Watches::default();
+    let watch = |payload: &[u8]| frame(Kind::Watch.number(), 1, 0, payload);
+    let unwatch = |payload: &[u8]| frame(Kind::Unwatch.number(), 1, 0, payload);
+    assert_eq!(watches.count(&watch(&[b'w'; WATCH_BYTES_MAX + 1])), Verdict::Refuse);
+    assert_eq!(watches.count(&watch(&[b'w'; WATCH_BYTES_MAX])), Verdict::Relay);
+    for number in 1..WATCHES_MAX {
+        assert_eq!(watches.count(&watch(number.to_string().as_bytes())), Verdict::Relay);
+    }
+    assert_eq!(watches.count(&watch(b"one more")), Verdict::Refuse);
+    // One that is there already is xenstored's to refuse, and removing what is not there gives no room.
+    assert_eq!(watches.count(&watch(b"7")), Verdict::Relay);
+    assert_eq!(watches.count(&unwatch(b"one more")), Verdict::Relay);
+    assert_eq!(watches.count(&watch(b"one more")), Verdict::Refuse);
+    assert_eq!(watches.count(&unwatch(b"7")), Verdict::Relay);
+    assert_eq!(watches.count(&watch(b"one more")), Verdict::Relay);
+    assert_eq!(watches.count(&watch(b"7")), Verdict::Refuse);
+    assert_eq!(watches.count(&frame(Kind::ResetWatches.number(), 1, 0, b"\0")), Verdict::Relay);
+    assert_eq!(watches.count(&watch(b"7")), Verdict::Relay);
+}
+
+#[test]
 fn each_side_that_closes_ends_the_relay() {
     let Rig { broker, xenstored: _xenstored, monitor: _monitor, relay } = rig();
     drop(broker);
@@ -210,7 +233,7 @@ fn any_request() -> impl Strategy<Value = Frame> {
 fn is_permitted(request: &Frame) -> bool {
     RELAYED.iter().any(|kind| kind.number() == request.header.kind)
         && request.header.transaction_id == 0
-        && request.payload.len() <= PAYLOAD_BYTES_MAX
+        && (request.header.kind != Kind::Watch.number() || request.payload.len() <= WATCH_BYTES_MAX)
 }
 
 proptest! {
