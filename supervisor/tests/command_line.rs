@@ -1,5 +1,7 @@
 //! The daemon's command line, and what it says about a configuration that it cannot use.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test itself")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
