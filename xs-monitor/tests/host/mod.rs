@@ -6,52 +6,39 @@ use protocol::monitor::MonitorEvent;
 use protocol::types::Domid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use simulator::server::Server;
-use simulator::store::Store;
+use simulated::Simulated;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 use sys::profile::Profile;
 use sys::spawn::{Child, Spawn};
 use xenstore::path::{DomainPath, OwnPath, XsPath};
 use xenstore::{Client, Permissions};
 
-/// Something to do in the thread of the xenstore.
-type Task = Box<dyn FnOnce(&mut Store, &mut Server) + Send>;
+#[path = "../../../xenstore/tests/simulated/mod.rs"]
+mod simulated;
 
 /// The simulated host.
 pub struct Host {
-    tasks: Sender<Task>,
+    store: Simulated,
     folder: tempfile::TempDir,
 }
 
 impl Host {
     pub fn start() -> Self {
-        let (tasks, taken) = channel();
-        std::thread::spawn(move || serve(&taken));
-        Self { tasks, folder: tempfile::tempdir().unwrap() }
-    }
-
-    /// A new connection of domain 0.
-    pub fn connection(&self) -> OwnedFd {
-        let (near, far) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-        let far = UnixStream::from(far);
-        far.set_nonblocking(true).unwrap();
-        self.run(move |store, server| server.adopt(store, 0, far));
-        near
+        Self { store: Simulated::start(), folder: tempfile::tempdir().unwrap() }
     }
 
     /// A domain as the toolstack and the attacher leave it.
     pub fn add_domain(&self, number: u16, name: &str) {
         let domid = Domid::new(number).unwrap();
-        let mut client = Client::new(self.connection()).unwrap();
+        let mut client = self.store.client();
         client.write(&DomainPath::name(domid), name.as_bytes()).unwrap();
         client.write(&DomainPath::qpen(domid), b"").unwrap();
         for path in [DomainPath::home(domid), DomainPath::name(domid)] {
@@ -62,16 +49,16 @@ impl Host {
             .unwrap();
         let listener = UnixListener::bind(self.socket(number)).unwrap();
         listener.set_nonblocking(true).unwrap();
-        self.run(move |store, server| {
+        self.store.run(move |store, server| {
             server.listen(number.into(), listener);
             store.introduce(number.into());
         });
     }
 
     pub fn remove_domain(&self, number: u16) {
-        let mut client = Client::new(self.connection()).unwrap();
+        let mut client = self.store.client();
         client.rm(&DomainPath::home(Domid::new(number).unwrap())).unwrap();
-        self.run(move |store, server| {
+        self.store.run(move |store, server| {
             server.drop_domain(store, number.into());
             store.release(number.into());
         });
@@ -117,10 +104,6 @@ impl Host {
     fn socket(&self, number: u16) -> PathBuf {
         self.folder.path().join(number.to_string())
     }
-
-    fn run(&self, task: impl FnOnce(&mut Store, &mut Server) + Send + 'static) {
-        self.tasks.send(Box::new(task)).unwrap();
-    }
 }
 
 /// A VM that floods until it is stopped.
@@ -133,32 +116,6 @@ impl Flood {
     pub fn stop(self) {
         drop(self.stop);
         self.thread.join().unwrap();
-    }
-}
-
-fn serve(tasks: &Receiver<Task>) {
-    let (mut store, mut server) = (Store::new(), Server::new());
-    let pause = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
-    loop {
-        loop {
-            match tasks.try_recv() {
-                Ok(task) => task(&mut store, &mut server),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return,
-            }
-        }
-        let (sources, mut fds): (Vec<_>, Vec<_>) = server
-            .interests(&store)
-            .map(|(source, fd, flags)| (source, PollFd::from_borrowed_fd(fd, flags)))
-            .unzip();
-        poll(&mut fds, Some(&pause)).unwrap();
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        for (source, ready) in sources.into_iter().zip(ready) {
-            if ready {
-                server.serve(&mut store, source);
-            }
-        }
-        server.flush(&mut store);
     }
 }
 
@@ -229,7 +186,7 @@ pub fn workers(host: &Host) -> Option<(Peer<LogLine>, Peer<MonitorEvent>)> {
     let (gate_edge, near_gate) = protocol::channel::pair().unwrap();
     let (monitor_edge, near_monitor) = protocol::channel::pair().unwrap();
     let descriptors =
-        BTreeMap::from([("edge", gate_edge), ("xenstored", host.connection()), ("monitor", gate_end)]);
+        BTreeMap::from([("edge", gate_edge), ("xenstored", host.store.connection()), ("monitor", gate_end)]);
     let gate = Worker::start(&gate, &sandbox_profiles::XS_GATE, descriptors);
     let descriptors = BTreeMap::from([("edge", monitor_edge), ("gate", monitor_end)]);
     let monitor = Worker::start(&monitor, &sandbox_profiles::XS_MONITOR, descriptors);
