@@ -136,9 +136,12 @@ fn python_with_pyxs(dir: &Path) -> Option<PathBuf> {
         let output = Command::new(program).args(arguments).current_dir(dir).output();
         output.ok().filter(|output| output.status.success())
     };
-    let venv = run(Path::new("python3"), &["-m", "venv", "venv"]);
-    let pip = dir.join("venv/bin/pip");
-    let installed = venv.and_then(|_| run(&pip, &["install", "--quiet", "--target", "site", "pyxs"]));
+    let arguments = ["-m", "pip", "install", "--quiet", "--target", "site", "pyxs"];
+    let installed = run(Path::new("python3"), &arguments).or_else(|| {
+        // Debian's Python has no pip of its own, but one for virtual environments.
+        run(Path::new("python3"), &["-m", "venv", "venv"])?;
+        run(&dir.join("venv/bin/python3"), &arguments)
+    });
     let found =
         installed.and_then(|_| run(Path::new("python3"), &["-c", "import sys; print(sys.executable)"]));
     let Some(found) = found else {
