@@ -54,6 +54,41 @@ mod tests {
         assert_eq!(summary.files, 1_000);
     }
 
+    /// 2 TiB in clusters of 8 KiB: almost as many clusters as FAT32 can have.
+    #[test]
+    fn the_largest_volume_fits_into_the_profile() {
+        let (sectors, table_sectors, start) = (u32::MAX, 2_097_152_u32, 100_000_000_u32);
+        let mut boot = [0; 512];
+        let mut put = |at: usize, value: &[u8]| boot[at..at + value.len()].copy_from_slice(value);
+        put(0, &[0xEB, 0x58, 0x90]);
+        put(11, &[0, 2, 16, 32, 0, 1]);
+        put(21, &[0xF8]);
+        put(32, &sectors.to_le_bytes());
+        put(36, &table_sectors.to_le_bytes());
+        put(44, &start.to_le_bytes());
+        put(510, &[0x55, 0xAA]);
+        let cluster = |number: u32| (u64::from(32 + table_sectors) + u64::from(number - 2) * 16) * 512;
+        let link = |number: u32| 32 * 512 + u64::from(number) * 4;
+        let mut record = [0; 32];
+        record[..11].copy_from_slice(b"LAST    TXT");
+        let last = (sectors - 32 - table_sectors) / 16 + 1;
+        record[20..22].copy_from_slice(&last.to_le_bytes()[2..]);
+        record[26..28].copy_from_slice(&last.to_le_bytes()[..2]);
+        record[28] = 4;
+        let end = 0x0FFF_FFFF_u32.to_le_bytes();
+        let pieces = [
+            (0, &boot[..]),
+            (link(start), &end),
+            (link(last), &end),
+            (cluster(start), &record),
+            (cluster(last), b"last"),
+        ];
+        let run = Reader::sparse(u64::from(sectors) * 512, &pieces).run();
+        let expected = UnpackSummary { files: 1, bytes: 4, ..Default::default() };
+        assert_eq!(run.last(), &UnpackNotice::Done(expected), "{}", run.ended);
+        assert_eq!(fs::read(run.path("LAST.TXT")).unwrap(), b"last");
+    }
+
     #[test]
     fn changed_names_are_told_up_to_a_limit_and_counted() {
         let run = Reader::new(&broken_names(30)).run();

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,6 +50,17 @@ impl Reader {
         fs::write(scratch.path().join("device"), volume).unwrap();
         fs::create_dir(scratch.path().join("output")).unwrap();
         Self { scratch }
+    }
+
+    /// A device of that size with these bytes at these offsets, and nothing elsewhere.
+    pub fn sparse(bytes: u64, pieces: &[(u64, &[u8])]) -> Self {
+        let reader = Self::new(&[]);
+        let device = File::options().write(true).open(reader.scratch.path().join("device")).unwrap();
+        device.set_len(bytes).unwrap();
+        for (offset, piece) in pieces {
+            device.write_all_at(piece, *offset).unwrap();
+        }
+        reader
     }
 
     pub fn output(&self) -> PathBuf {
