@@ -1,5 +1,6 @@
 //! The simulated host as a child of this program.
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,14 +10,17 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::Outcome;
+use crate::run::{self, step};
 use crate::workspace::SIMULATOR;
-use crate::{Outcome, run};
 
 /// How long the host may take to serve requests.
 const READY_S_MAX: u64 = 60;
 /// How long it may take to end.
 const END_S_MAX: u64 = 30;
 const LOOK_MS: u64 = 50;
+/// Where the log goes while the terminal belongs to the person.
+const LOG: &str = "log";
 
 /// How the dialog's question is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +48,16 @@ impl Host {
             .arg("--dir")
             .arg(folder)
             .args(["--vm", "work", "--vm", "vault", "--dialog", "terminal"]);
-        if answers == Answers::Given {
-            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        match answers {
+            Answers::Given => {
+                command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            }
+            Answers::Typed => {
+                // Lines of the log would stand between the question and its answer.
+                command.stderr(
+                    File::create(folder.join(LOG)).map_err(|error| format!("a file for the log: {error}"))?,
+                );
+            }
         }
         let child = command.spawn().map_err(|error| format!("{}: {error}", simulator.display()))?;
         let mut host = Self { simulator, folder: folder.to_owned(), child };
@@ -85,13 +97,23 @@ impl Host {
         while began.elapsed() < Duration::from_secs(END_S_MAX) {
             let ended = self.child.try_wait().map_err(|error| format!("the host: {error}"))?;
             if let Some(status) = ended {
+                self.show_log();
                 return run::check(status, "the host");
             }
             sleep(Duration::from_millis(LOOK_MS));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.show_log();
         Err(format!("the host did not end within {END_S_MAX} s"))
+    }
+
+    /// The log, where it was kept off the terminal.
+    fn show_log(&self) {
+        if let Ok(log) = fs::read_to_string(self.folder.join(LOG)) {
+            step("the log of the host and of the daemon");
+            print!("{log}");
+        }
     }
 
     /// Where nobody types, its output comes here, and so do the answers from here.
