@@ -63,6 +63,7 @@ struct Supervisor {
     children: BTreeMap<Role, Child>,
     /// Those that were told to end: their end is no news.
     killed: BTreeSet<Role>,
+    is_ending: bool,
     broker: Option<BrokerEdge>,
     events: VecDeque<Event>,
     began: Instant,
@@ -85,6 +86,7 @@ pub fn run(
         notifier,
         children: BTreeMap::new(),
         killed: BTreeSet::new(),
+        is_ending: false,
         broker: None,
         events: VecDeque::from([Event::Begin]),
         began: Instant::now(),
@@ -116,7 +118,10 @@ impl Supervisor {
             Action::Kill(role) => {
                 if let Some(child) = self.children.get(&role) {
                     child.kill().map_err(|error| RunError::Io { tried: "ending a worker", error })?;
-                    self.killed.insert(role);
+                    // The broker is ended when its edge breaks, which it does because the broker has ended.
+                    if role != Role::Broker || self.is_ending {
+                        self.killed.insert(role);
+                    }
                 }
             }
             Action::Tell(notice) => self.tell(|broker| broker.send(&notice)),
@@ -125,6 +130,7 @@ impl Supervisor {
                 self.notify(notify::READY);
             }
             Action::NotifyStopping => {
+                self.is_ending = true;
                 log("told to end, so all processes are ended");
                 self.notify(notify::STOPPING);
             }
