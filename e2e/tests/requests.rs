@@ -138,3 +138,22 @@ fn l16_a_guest_cannot_read_or_write_the_keys_of_another() {
     assert_ne!(host.exec("work", &["xenstore-chmod", "device/qpen", "n1"]).code, 0);
     assert_eq!(host.reply("work"), "n ok xvdg");
 }
+
+#[test]
+fn a_name_that_two_running_vms_have_names_neither() {
+    if !testkit::require_tools(&["xenstore-write", "xenstore-read"]) {
+        return;
+    }
+    let host = Host::up_with_policy(&["work", "vault", "mail"], "copy * * allow\n");
+    assert_eq!(host.request("work", "new #n"), "ok xvdg");
+    let ran = host.exec("dom0", &["xenstore-write", "/local/domain/3/name", "vault"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    host.wait_for("the new name", || host.output().contains("domain 3 is vault"));
+    assert_eq!(host.request("work", "send vault #s1"), "failed several running VMs have that name");
+    assert_eq!(host.request("work", "send mail #s2"), "unknown no running VM of that name");
+    let ran = host.exec("dom0", &["xenstore-write", "/local/domain/3/name", "not a name"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    host.wait_for("the unfit name", || host.output().contains("domain 3 takes no part"));
+    assert_eq!(host.request("work", "send vault #s3"), "ok done");
+    assert!(!host.output().contains("not a name"));
+}
