@@ -35,6 +35,8 @@ pub const NAME: &str = "qvm-copy-to-vm";
 /// Smallest pendrive that is asked for, in MiB. A smaller one would hold every tree that fits into this one as well, but
 /// not every daemon makes it.
 pub const PENDRIVE_MIB_MIN: u32 = 64;
+/// Skipped entries that are listed; the others are only counted.
+pub const SKIPPED_LISTED_MAX: usize = 100;
 /// How long the device may take to appear after dom0 has made it, in seconds.
 const DEVICE_SECONDS_MAX: u64 = 10;
 
@@ -219,8 +221,12 @@ impl Write for Stoppable<'_> {
 }
 
 fn tell_skipped(skipped: &[Skipped]) {
-    for entry in skipped {
+    for entry in skipped.iter().take(SKIPPED_LISTED_MAX) {
         say(NAME, &Line::new(&entry.to_string()));
+    }
+    let more = skipped.len().saturating_sub(SKIPPED_LISTED_MAX);
+    if more > 0 {
+        say(NAME, &Line::new(&format!("{more} more were skipped")));
     }
 }
 
