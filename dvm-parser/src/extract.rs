@@ -8,6 +8,9 @@
 //! Files get mode 0600 and directories 0700: FAT has no owners, and what came from another VM is for the person
 //! who received it, who can open it up. The time of the last change is the volume's where it is a real one.
 //!
+//! The contents of files go from the device to the file within the kernel (`sendfile`): this process never holds
+//! them, and it costs what `cp` costs.
+//!
 //! Nothing is flushed to the disk: whoever gives the tree its final name does that, once, for the whole tree.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +19,7 @@ use protocol::unpack::UnpackProgress;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use crate::fat::{Modified, Sink, Volume};
+use crate::fat::{FatError, Modified, Sink, Volume, WalkError};
 use crate::names::SafeName;
 
 /// Mode of files, before the process's umask.
@@ -93,6 +96,16 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Whose fault is it that bytes could not be sent from here to a file?
+    fn blame(&self, offset: u64, errno: Errno) -> WalkError<ExtractError> {
+        if errno == Errno::IO && self.read_at(offset, &mut [0]).is_err() {
+            return FatError::Read.into();
+        }
+        WalkError::Sink(errno.into())
+    }
+}
+
 impl Volume for Device {
     fn read_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> std::io::Result<()> {
         while !buffer.is_empty() {
@@ -154,7 +167,7 @@ impl<A: Audience> Extractor<A> {
     }
 }
 
-impl<A: Audience> Sink for Extractor<A> {
+impl<A: Audience> Sink<Device> for Extractor<A> {
     type Error = ExtractError;
 
     fn enter_directory(&mut self, name: &SafeName) -> Result<(), ExtractError> {
@@ -185,19 +198,27 @@ impl<A: Audience> Sink for Extractor<A> {
         Ok(())
     }
 
-    fn piece(&mut self, mut bytes: &[u8]) -> Result<(), ExtractError> {
-        let file = self.file.as_ref().ok_or(Errno::BADF)?;
-        self.progress.bytes = self.progress.bytes.saturating_add(bytes.len() as u64);
-        while !bytes.is_empty() {
-            let count = match rustix::io::write(file, bytes) {
+    fn contents(
+        &mut self,
+        device: &Device,
+        mut offset: u64,
+        mut bytes: u64,
+    ) -> Result<(), WalkError<ExtractError>> {
+        while bytes > 0 {
+            let file = self.file.as_ref().ok_or(WalkError::Sink(Errno::BADF.into()))?;
+            let wanted = usize::try_from(bytes.min(PROGRESS_BYTES)).unwrap_or(usize::MAX);
+            let sent = match rustix::fs::sendfile(file, &device.descriptor, Some(&mut offset), wanted) {
                 Err(Errno::INTR) => continue,
-                // A device that takes nothing is full.
-                Ok(0) => return Err(Errno::NOSPC.into()),
-                other => other?,
+                // The device has become shorter.
+                Ok(0) => return Err(FatError::Read.into()),
+                Ok(sent) => sent as u64,
+                Err(errno) => return Err(device.blame(offset, errno)),
             };
-            bytes = bytes.get(count..).unwrap_or_default();
+            bytes = bytes.saturating_sub(sent);
+            self.progress.bytes = self.progress.bytes.saturating_add(sent);
+            self.tell().map_err(|gone| WalkError::Sink(gone.into()))?;
         }
-        Ok(self.tell()?)
+        Ok(())
     }
 
     fn end_file(&mut self, modified: Option<Modified>) -> Result<(), ExtractError> {

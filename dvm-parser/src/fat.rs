@@ -16,14 +16,14 @@
 //!
 //! - A bitmap holds one bit for each cluster. A chain that comes to a cluster that any chain has used before
 //!   (a loop, a cross-link, a directory within itself) is [`Damage::ClusterUsedTwice`]. So each cluster is
-//!   read at most once, and **the bytes given to the sink are never more than the volume's own**.
+//!   read at most once, and **the sink is never given more bytes than the volume has**.
 //! - The volume may change while it is read (lesson 15): each directory record is copied before it is
 //!   judged, and the table's values are only ever used as bounded numbers. An inconsistent volume
 //!   gives wrong bytes of its own, nothing else.
 //! - Memory: the bitmap (a bit for each cluster, 32 MiB for the largest volume there can be), the
 //!   table's cache ([`TABLE_PAGE_BYTES`] x [`TABLE_PAGES_MAX`]), one directory ([`DIRECTORY_BYTES_MAX`] and
-//!   its names), the directories still to be visited ([`PENDING_DIRECTORIES_MAX`] names) and one piece of
-//!   [`PIECE_BYTES`].
+//!   its names), and the directories still to be visited ([`PENDING_DIRECTORIES_MAX`] names). The contents of
+//!   files need none: the sink is told where they lie.
 
 pub mod boot;
 mod chain;
@@ -57,9 +57,6 @@ pub const DEPTH_MAX: usize = 100;
 /// The longest path beneath the root directory, in bytes of UTF-8. It leaves half a kibibyte of Linux's
 /// 4 096 for the directory that the tree is put into, so that every program can name every file.
 pub const PATH_BYTES_MAX: usize = 3_584;
-/// The largest piece that is given to a sink, in bytes. A piece is read into memory and written out of it: one that
-/// fits into a processor's cache is copied two to three times as fast as one of 1 MiB.
-pub const PIECE_BYTES: usize = 1 << 16;
 /// The allocation table is read in pages of so many bytes.
 pub const TABLE_PAGE_BYTES: usize = 64 * 1024;
 /// So many pages are kept: 16 MiB, which is the whole table of a volume of 16 GiB with 4 KiB clusters.
@@ -87,7 +84,7 @@ pub trait Volume {
 
 /// Where the tree goes. The walk calls it in order; each call of `enter_directory` and `begin_file` has its
 /// `leave_directory` and `end_file` unless an error ends the walk.
-pub trait Sink {
+pub trait Sink<V: Volume> {
     /// Why the sink gave up; it ends the walk.
     type Error;
 
@@ -101,16 +98,16 @@ pub trait Sink {
     /// # Errors
     /// Ends the walk.
     fn leave_directory(&mut self, modified: Option<Modified>) -> Result<(), Self::Error>;
-    /// A new file in the current directory. Exactly `bytes` bytes follow in pieces.
+    /// A new file in the current directory. Exactly `bytes` bytes of contents follow.
     ///
     /// # Errors
     /// Ends the walk.
     fn begin_file(&mut self, name: &crate::names::SafeName, bytes: u32) -> Result<(), Self::Error>;
-    /// The next bytes of the file, 1 to [`PIECE_BYTES`] of them.
+    /// The next bytes of the file: so many, at least one, from that offset of the volume, within the volume.
     ///
     /// # Errors
     /// Ends the walk.
-    fn piece(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+    fn contents(&mut self, volume: &V, offset: u64, bytes: u64) -> Result<(), WalkError<Self::Error>>;
     /// The file is complete.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 
-use super::{Modified, Sink, Tally, Volume, WalkError, walk};
+use super::{FatError, Modified, Sink, Tally, Volume, WalkError, walk};
 use crate::names::SafeName;
 
 /// A volume that lies in memory and counts what is read of it.
@@ -74,7 +74,7 @@ impl Tree {
     }
 }
 
-impl Sink for Tree {
+impl Sink<Memory> for Tree {
     type Error = Infallible;
 
     fn enter_directory(&mut self, name: &SafeName) -> Result<(), Infallible> {
@@ -98,9 +98,12 @@ impl Sink for Tree {
         Ok(())
     }
 
-    fn piece(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        assert!(!bytes.is_empty() && bytes.len() <= super::PIECE_BYTES);
-        self.open.as_mut().expect("a file was begun").2.extend_from_slice(bytes);
+    fn contents(&mut self, volume: &Memory, offset: u64, bytes: u64) -> Result<(), WalkError<Infallible>> {
+        assert_ne!(bytes, 0);
+        let contents = &mut self.open.as_mut().expect("a file was begun").2;
+        let old = contents.len();
+        contents.resize(old + usize::try_from(bytes).unwrap(), 0);
+        volume.read_at(offset, &mut contents[old..]).map_err(|_| FatError::Read)?;
         Ok(())
     }
 
@@ -119,7 +122,7 @@ impl Sink for Tree {
 }
 
 /// Reads a whole volume.
-pub(super) fn read(bytes: &[u8]) -> Result<(Tree, Tally), super::FatError> {
+pub(super) fn read(bytes: &[u8]) -> Result<(Tree, Tally), FatError> {
     let mut tree = Tree::default();
     match walk(&Memory::new(bytes.to_vec()), &mut tree) {
         Ok(tally) => Ok((tree, tally)),
@@ -129,7 +132,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Tree, Tally), super::FatError> {
 }
 
 /// Why a volume is not read.
-pub(super) fn error(bytes: &[u8]) -> super::FatError {
+pub(super) fn error(bytes: &[u8]) -> FatError {
     match read(bytes) {
         Err(error) => error,
         Ok((_, tally)) => panic!("a malformed volume was read: {tally:?}"),

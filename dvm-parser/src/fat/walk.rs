@@ -7,7 +7,7 @@ use super::record::{Entry, Modified, Record, parse};
 use super::table::Table;
 use super::{
     DEPTH_MAX, DIRECTORY_BYTES_MAX, Damage, ENTRIES_MAX, FatError, FatType, Limit, PATH_BYTES_MAX,
-    PENDING_DIRECTORIES_MAX, PIECE_BYTES, RECORD_BYTES, Sink, Volume,
+    PENDING_DIRECTORIES_MAX, RECORD_BYTES, Sink, Volume,
 };
 use crate::names::{SafeName, Siblings, sanitise};
 
@@ -48,14 +48,13 @@ impl<E, F: Into<FatError>> From<F> for WalkError<E> {
 /// # Errors
 /// The first fault of the volume, a limit of this program, or the sink's error. What the sink has received
 /// until then is not the whole tree and must be thrown away.
-pub fn walk<V: Volume, S: Sink>(volume: &V, sink: &mut S) -> Result<Tally, WalkError<S::Error>> {
+pub fn walk<V: Volume, S: Sink<V>>(volume: &V, sink: &mut S) -> Result<Tally, WalkError<S::Error>> {
     let geometry = Geometry::read(volume)?;
     let mut walk = Walk {
         volume,
         geometry,
         table: Table::new(),
         used: Used::new(&geometry),
-        piece: vec![0; PIECE_BYTES.min(usize::try_from(volume.len()).unwrap_or(PIECE_BYTES))],
         tally: Tally::default(),
         pending: 0,
     };
@@ -83,14 +82,13 @@ struct Walk<'a, V> {
     geometry: Geometry,
     table: Table,
     used: Used,
-    piece: Vec<u8>,
     tally: Tally,
     /// Directories in all levels that are still to be visited.
     pending: u32,
 }
 
 impl<V: Volume> Walk<'_, V> {
-    fn tree<S: Sink>(&mut self, sink: &mut S) -> Result<(), WalkError<S::Error>> {
+    fn tree<S: Sink<V>>(&mut self, sink: &mut S) -> Result<(), WalkError<S::Error>> {
         let root = match self.geometry.root {
             Root::Region { offset, bytes } => self.region(offset, bytes)?,
             Root::Chain { start } => self.directory(start)?,
@@ -116,7 +114,7 @@ impl<V: Volume> Walk<'_, V> {
     }
 
     /// Names the entries of a directory, gives its files to the sink and returns its directories.
-    fn level<S: Sink>(
+    fn level<S: Sink<V>>(
         &mut self,
         entries: Vec<Entry>,
         path_bytes: usize,
@@ -155,7 +153,7 @@ impl<V: Volume> Walk<'_, V> {
         Ok(Level { directories: directories.into_iter(), modified })
     }
 
-    fn file<S: Sink>(
+    fn file<S: Sink<V>>(
         &mut self,
         name: &SafeName,
         entry: &Entry,
@@ -179,8 +177,8 @@ impl<V: Volume> Walk<'_, V> {
         sink.end_file(entry.modified).map_err(WalkError::Sink)
     }
 
-    /// Gives `bytes` bytes, which fill `clusters` clusters, to the sink in pieces as large as possible.
-    fn contents<S: Sink>(
+    /// Tells the sink where `bytes` bytes, which fill `clusters` clusters, lie: neighbours in one call.
+    fn contents<S: Sink<V>>(
         &mut self,
         chain: &mut Chain,
         bytes: u32,
@@ -188,33 +186,17 @@ impl<V: Volume> Walk<'_, V> {
         sink: &mut S,
     ) -> Result<(), WalkError<S::Error>> {
         let mut rest = u64::from(bytes);
-        let mut filled = 0;
         while clusters > 0 {
             let run = chain
                 .run(self.volume, &self.geometry, &mut self.table, &mut self.used, clusters)?
                 .ok_or(Damage::ChainTooShort)?;
+            let offset = self.geometry.cluster_offset(run.first).ok_or(Damage::Link)?;
+            let run_bytes = rest.min(u64::from(run.clusters) * u64::from(self.geometry.cluster_bytes));
             clusters -= run.clusters;
-            let mut offset = self.geometry.cluster_offset(run.first).ok_or(Damage::Link)?;
-            let mut run_bytes = rest.min(u64::from(run.clusters) * u64::from(self.geometry.cluster_bytes));
             rest -= run_bytes;
-            while run_bytes > 0 {
-                let space = self.piece.get_mut(filled..).unwrap_or_default();
-                let now = space.len().min(usize::try_from(run_bytes).unwrap_or(usize::MAX));
-                let target = space.get_mut(..now).unwrap_or_default();
-                self.volume.read_at(offset, target).map_err(|_| FatError::Read)?;
-                offset += now as u64;
-                run_bytes -= now as u64;
-                filled += now;
-                if filled == self.piece.len() {
-                    sink.piece(&self.piece).map_err(WalkError::Sink)?;
-                    filled = 0;
-                }
-            }
+            sink.contents(self.volume, offset, run_bytes)?;
         }
-        match self.piece.get(..filled) {
-            Some(last) if !last.is_empty() => sink.piece(last).map_err(WalkError::Sink),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The entries of the root directory of FAT12 and FAT16.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::{Cursor, Write as _};
 
-use super::super::{ENTRIES_MAX, Modified, Sink, WalkError, boot::Root, walk};
+use super::super::{ENTRIES_MAX, Modified, Sink, Volume as _, WalkError, boot::Root, walk};
 use super::Memory;
 use super::builder::{Image, directory, file, long_file};
 use crate::names::{NAME_BYTES_MAX, SafeName};
@@ -47,7 +47,7 @@ impl Count {
     }
 }
 
-impl Sink for Count {
+impl Sink<Memory> for Count {
     type Error = Infallible;
 
     fn enter_directory(&mut self, name: &SafeName) -> Result<(), Infallible> {
@@ -67,8 +67,10 @@ impl Sink for Count {
         Ok(())
     }
 
-    fn piece(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        self.bytes += bytes.len() as u64;
+    fn contents(&mut self, volume: &Memory, offset: u64, bytes: u64) -> Result<(), WalkError<Infallible>> {
+        let mut contents = vec![0; usize::try_from(bytes).unwrap()];
+        volume.read_at(offset, &mut contents).unwrap();
+        self.bytes += bytes;
         Ok(())
     }
 
