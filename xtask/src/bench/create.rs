@@ -47,7 +47,7 @@ pub fn measure(scratch: &Path) -> Outcome<()> {
         })?;
         fs::remove_file(&image).map_err(text)?;
     }
-    print(&ours, &[&mkfs]);
+    print(&ours, &[(&mkfs, None)]);
     fs::remove_dir_all(&folder).map_err(text)
 }
 

@@ -21,12 +21,23 @@ pub struct Material {
     files: u32,
     /// Bytes of each file.
     bytes: usize,
+    /// Largest ratio to dd that is aimed at when it is written.
+    pub dd_aim: Option<f64>,
+    /// Largest ratio to mcopy that is aimed at when it is written.
+    pub mcopy_aim: Option<f64>,
 }
 
 impl Material {
     /// One file of 600 MiB.
-    pub const LARGE: Self =
-        Self { what: "one file of 600 MiB", name: "large", folders: 0, files: 1, bytes: 600 << 20 };
+    pub const LARGE: Self = Self {
+        what: "one file of 600 MiB",
+        name: "large",
+        folders: 0,
+        files: 1,
+        bytes: 600 << 20,
+        dd_aim: Some(1.3),
+        mcopy_aim: None,
+    };
     /// 10 000 files of together 87 MB.
     pub const SMALL: Self = Self {
         what: "10 000 files in 100 folders, 87 MB",
@@ -34,6 +45,8 @@ impl Material {
         folders: 100,
         files: 100,
         bytes: 8_700,
+        dd_aim: None,
+        mcopy_aim: Some(0.2),
     };
 
     /// Makes them and says where.

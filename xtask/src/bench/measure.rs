@@ -41,14 +41,22 @@ impl Times {
     }
 }
 
-/// Prints the first one, then each other one with the ratio of ours to it.
-pub fn print(ours: &Times, others: &[&Times]) {
-    println!("{:<34} {:>12} {:>12} {:>14}", "", "least", "median", "ours / this");
-    for times in std::iter::once(&ours).chain(others) {
-        let (least, median) = (shown(times.least()), shown(times.median()));
-        let ratio = ours.median().as_secs_f64() / times.median().as_secs_f64();
-        let ratio = if std::ptr::eq(*times, ours) { String::new() } else { format!("{ratio:.2}") };
-        println!("{:<34} {least:>12} {median:>12} {ratio:>14}", times.name);
+/// What ours is compared with, and the largest ratio that is aimed at, where there is such an aim.
+pub type Peer<'a> = (&'a Times, Option<f64>);
+
+/// Prints ours, then each peer with the ratio of ours to it.
+pub fn print(ours: &Times, peers: &[Peer<'_>]) {
+    println!("{:<38} {:>11} {:>11} {:>12}  aim", "", "least", "median", "ours / this");
+    println!("{:<38} {:>11} {:>11}", ours.name, shown(ours.least()), shown(ours.median()));
+    for (peer, aim) in peers {
+        let ratio = ours.median().as_secs_f64() / peer.median().as_secs_f64();
+        let aim = match aim {
+            None => String::new(),
+            Some(aim) if ratio <= *aim => format!("at most {aim:.2}: reached"),
+            Some(aim) => format!("at most {aim:.2}: MISSED"),
+        };
+        let (least, median) = (shown(peer.least()), shown(peer.median()));
+        println!("{:<38} {least:>11} {median:>11} {ratio:>12.2}  {aim}", peer.name);
     }
 }
 

@@ -47,7 +47,7 @@ pub fn measure(material: &Material, source: &Path, scratch: &Path) -> Outcome<Pa
         cp.take(|| quietly(Command::new("cp").arg("-r").arg(source).arg(&copy), "cp"))?;
         fs::remove_dir_all(&copy).map_err(text)?;
     }
-    print(&ours, &[&dd, &mcopy, &cp]);
+    print(&ours, &[(&dd, material.dd_aim), (&mcopy, material.mcopy_aim), (&cp, None)]);
     Ok(volume)
 }
 
