@@ -145,11 +145,6 @@ impl<A: Audience> Extractor<A> {
         Self { top, open: Vec::new(), file: None, audience, progress, told: progress }
     }
 
-    /// Gives the audience back.
-    pub fn into_audience(self) -> A {
-        self.audience
-    }
-
     fn current(&self) -> BorrowedFd<'_> {
         self.open.last().map_or(self.top.as_fd(), |(_, directory)| directory.as_fd())
     }
