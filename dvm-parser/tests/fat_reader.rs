@@ -179,9 +179,10 @@ mod tests {
 
     #[test]
     fn a_parent_that_goes_away_ends_it() {
-        let started = Reader::new(&big_file(64 << 20)).start();
-        let ended = started.abandon();
-        assert!(matches!(ended, Ended::Code(2)), "{ended}");
+        let (ended, scratch) = Reader::new(&big_file(64 << 20)).run_alone();
+        assert_eq!(ended, Ended::Code(2), "{ended}");
+        let written = fs::metadata(scratch.path().join("output/big")).unwrap().len();
+        assert!(written < 16 << 20, "{written} bytes were written for nobody");
     }
 
     #[test]

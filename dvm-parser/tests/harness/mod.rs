@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -68,24 +68,36 @@ impl Reader {
     }
 
     pub fn start(self) -> Started {
+        let (own, theirs) = channel::pair().unwrap();
+        let child = self.spawn(&theirs);
+        Started { scratch: self.scratch, child, edge: Channel::new(own) }
+    }
+
+    /// Starts a reader whose parent is gone before the first message; says how it ends, and keeps what it wrote.
+    pub fn run_alone(self) -> (Ended, TempDir) {
+        let (own, theirs) = channel::pair().unwrap();
+        drop(own);
+        let ended = self.spawn(&theirs).wait().unwrap();
+        (ended, self.scratch)
+    }
+
+    fn spawn(&self, edge: &OwnedFd) -> Child {
         let profile = &sandbox_profiles::FAT_READER;
         let program = File::open(env!("CARGO_BIN_EXE_fat-reader")).unwrap();
         let null = File::options().read(true).write(true).open("/dev/null").unwrap();
         let device = File::open(self.scratch.path().join("device")).unwrap();
         let output = File::open(self.output()).unwrap();
-        let (own, theirs) = channel::pair().unwrap();
-        let child = Spawn {
+        Spawn {
             program: program.as_fd(),
             argv0: profile.process,
             args: &[] as &[&OsStr],
             stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
-            descriptors: &[theirs.as_fd(), device.as_fd(), output.as_fd()],
+            descriptors: &[edge.as_fd(), device.as_fd(), output.as_fd()],
             account: None,
             namespaces: profile.namespaces,
         }
         .start()
-        .expect("fat-reader starts");
-        Started { scratch: self.scratch, child, edge: Channel::new(own) }
+        .expect("fat-reader starts")
     }
 
     pub fn run(self) -> Run {
@@ -118,13 +130,6 @@ impl Started {
         }
         let ended = self.child.wait().unwrap();
         Run { scratch: self.scratch, notices, ended }
-    }
-
-    /// Closes the edge without listening, and waits for the reader's end.
-    pub fn abandon(self) -> Ended {
-        let Self { scratch: _kept, mut child, edge } = self;
-        drop(edge);
-        child.wait().unwrap()
     }
 
     /// What /proc says of it once its filter is in place.
