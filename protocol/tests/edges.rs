@@ -175,10 +175,10 @@ proptest! {
     ) {
         // What decodes must encode to the very same bytes: there is one encoding of each message. Log text is
         // the exception, since it is escaped anew.
-        if let Ok(event) = decode::<MonitorEvent>(&untrusted) {
-            if !matches!(event, MonitorEvent::Log(_)) {
-                prop_assert_eq!(encode(&event).unwrap(), untrusted.clone());
-            }
+        if let Ok(event) = decode::<MonitorEvent>(&untrusted)
+            && !matches!(event, MonitorEvent::Log(_))
+        {
+            prop_assert_eq!(encode(&event).unwrap(), untrusted.clone());
         }
         if let Ok(request) = decode::<AttachRequest>(&untrusted) {
             prop_assert_eq!(encode(&request).unwrap(), untrusted);

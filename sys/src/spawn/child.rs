@@ -47,12 +47,14 @@ pub enum Stage {
     Descriptors = 7,
     /// Resetting signals.
     Signals = 8,
+    /// Leaving the parent's session.
+    Session = 9,
     /// Executing the program.
-    Exec = 9,
+    Exec = 10,
 }
 
 impl Stage {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Ready,
         Self::ParentDeath,
         Self::Go,
@@ -61,6 +63,7 @@ impl Stage {
         Self::UserId,
         Self::Descriptors,
         Self::Signals,
+        Self::Session,
         Self::Exec,
     ];
 }
@@ -76,6 +79,7 @@ impl std::fmt::Display for Stage {
             Self::UserId => "taking the user id",
             Self::Descriptors => "arranging the descriptors",
             Self::Signals => "resetting the signals",
+            Self::Session => "leaving the parent's session",
             Self::Exec => "executing the program",
         })
     }
@@ -202,6 +206,7 @@ fn become_program(plan: &mut Plan<'_>) -> Result<std::convert::Infallible, Failu
     check_parent_lives(plan.go_read)?;
     arrange_descriptors(plan)?;
     reset_signals()?;
+    leave_session()?;
     execute(plan)
 }
 
@@ -292,6 +297,13 @@ fn reset_signals() -> Result<(), Failure> {
     // SAFETY: the pointer is valid, and the third argument may be null.
     let result = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
     if result == 0 { Ok(()) } else { Err((Stage::Signals, Errno::from_raw_os_error(result))) }
+}
+
+/// A process without the parent's terminal gets no signal from its keys, is not stopped for reading from it in the
+/// background, and cannot put input into it.
+fn leave_session() -> Result<(), Failure> {
+    // SAFETY: setsid has no arguments.
+    check(i64::from(unsafe { libc::setsid() }), Stage::Session)
 }
 
 fn execute(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
