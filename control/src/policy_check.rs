@@ -30,7 +30,7 @@ options:
 The answer is one line: the decision (ask, allow or deny), then the place and the text of the
 line that decides, or \"default\" if no line matches:
 
-  ask: /etc/qfilexchgd/policy.d/90-default.policy:25: copy  @anyvm  @anyvm  ask
+  ask: /etc/qfilexchgd/policy.d/90-default.policy:24: copy  @anyvm  @anyvm  ask
   ask: default
 
 Exit codes: 0 whatever the decision, 64 wrong usage, 78 configuration or policy unusable.
