@@ -2,11 +2,13 @@
 
 use protocol::attach::AttachFailure;
 use protocol::reply::Reply;
-use protocol::types::Domid;
-use xenstore::path::{BackendListPath, DomainPath};
+use protocol::types::{Device, Domid};
+use xenstore::path::DomainPath;
 use xenstore::{Client, Error, Permissions, Refusal, Transaction, missing_is_none};
 
+use crate::machine::Place;
 use crate::trouble::Trouble;
+use crate::vbd;
 
 /// Makes `device/qpen` and `qpen/reply` where they are missing, and sets their permissions in any case. A value that is
 /// there stays: it may be a request, or an answer that was not read yet.
@@ -54,6 +56,9 @@ fn make_reply(transaction: &mut Transaction<'_>, domid: Domid) -> Result<(), Err
 /// # Errors
 /// [`AttachFailure::Xenstore`].
 pub fn forget(client: &mut Client, domid: Domid) -> Result<(), Trouble> {
+    for device in Device::ALL {
+        vbd::sweep(client, Place { domid, device })?;
+    }
     client.transaction(|transaction| {
         for node in [
             DomainPath::qpen(domid),
@@ -63,11 +68,7 @@ pub fn forget(client: &mut Client, domid: Domid) -> Result<(), Trouble> {
         ] {
             transaction.rm(&node)?;
         }
-        let list = BackendListPath::of(domid);
-        match missing_is_none(transaction.directory(&list))? {
-            Some(others) if others.is_empty() => transaction.rm(&list),
-            Some(_) | None => Ok(()),
-        }
+        vbd::remove_list_if_empty(transaction, domid)
     })?;
     Ok(())
 }

@@ -36,7 +36,7 @@ pub fn connect(
     let written = client.transaction(|transaction| {
         // Fails with ENOENT, before anything is written, if the domain is gone.
         transaction.permissions(&DomainPath::home(place.domid))?;
-        if missing_is_none(transaction.directory(&path(place).back()))?.is_some() {
+        if find(transaction, place)? != Found::Nothing {
             return Err(Refusal::Exists.into());
         }
         write_keys(transaction, place.domid, attachment)?;
@@ -51,6 +51,61 @@ pub fn connect(
     };
     unwatch(client, place)?;
     Err(failure)
+}
+
+/// What is at the path of a back end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// A device that somebody has made.
+    Device,
+    /// Nodes that the kernel has written after the device was removed: it was just connecting it then. As long as they
+    /// are there the kernel does not let go of the device.
+    Remains,
+}
+
+fn find(transaction: &mut Transaction<'_>, place: Place) -> Result<Found, Error> {
+    let vbd = path(place);
+    if missing_is_none(transaction.directory(&vbd.back()))?.is_none() {
+        return Ok(Found::Nothing);
+    }
+    // Whoever makes a device writes these; the kernel never does.
+    for node in [BackNode::Frontend, BackNode::Params] {
+        if missing_is_none(transaction.read(&vbd.back_node(node)))?.is_some() {
+            return Ok(Found::Device);
+        }
+    }
+    Ok(Found::Remains)
+}
+
+/// Removes what the kernel has written after a device was removed, and says whether there was such a thing. A device
+/// that somebody has made stays.
+///
+/// # Errors
+/// [`AttachFailure::Xenstore`].
+pub fn sweep(client: &mut Client, place: Place) -> Result<bool, Trouble> {
+    // Nearly always there is nothing, which one request tells.
+    if missing_is_none(client.directory(&path(place).back()))?.is_none() {
+        return Ok(false);
+    }
+    let swept = client.transaction(|transaction| {
+        let remains = find(transaction, place)? == Found::Remains;
+        if remains {
+            transaction.rm(&path(place).back())?;
+            remove_list_if_empty(transaction, place.domid)?;
+        }
+        Ok(remains)
+    })?;
+    Ok(swept)
+}
+
+/// Removes the list of back ends of a domain if it is empty.
+pub(crate) fn remove_list_if_empty(transaction: &mut Transaction<'_>, domid: Domid) -> Result<(), Error> {
+    let list = BackendListPath::of(domid);
+    match missing_is_none(transaction.directory(&list))? {
+        Some(others) if others.is_empty() => transaction.rm(&list),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The receiver's programs run as soon as the device is there, and find the keys then.
@@ -170,11 +225,7 @@ pub fn remove(client: &mut Client, place: Place) -> Result<(), Trouble> {
             transaction.rm(&DomainPath::source(place.domid))?;
             transaction.rm(&DomainPath::transaction_seq(place.domid))?;
         }
-        let list = BackendListPath::of(place.domid);
-        match missing_is_none(transaction.directory(&list))? {
-            Some(others) if others.is_empty() => transaction.rm(&list),
-            Some(_) | None => Ok(()),
-        }
+        remove_list_if_empty(transaction, place.domid)
     })?;
     unwatch(client, place)?;
     Ok(())

@@ -226,8 +226,7 @@ impl Hands<'_> {
                 Event::Removed { place, result }
             }
             Action::Release { place, image } => {
-                let unbound = self.backing.release(image);
-                Event::Released { place, unbound }
+                Event::Released { place, unbound: answerable(self.release(place, image))? }
             }
             Action::MakeQpen(id, domid) => {
                 Event::Written { id, result: answerable(keys::make_qpen(&mut self.client, domid))? }
@@ -241,7 +240,15 @@ impl Hands<'_> {
         }))
     }
 
+    /// The kernel may write to a back end that is just being removed, and then keeps it: both must be gone.
+    fn release(&mut self, place: Place, image: ImageId) -> Result<bool, Trouble> {
+        let swept = vbd::sweep(&mut self.client, place)?;
+        Ok(self.backing.release(image)? && !swept)
+    }
+
     fn connect(&mut self, place: Place, image: ImageId, attachment: &Attachment) -> Result<(), Trouble> {
+        // The remains of an earlier device, which the kernel was slow to connect.
+        vbd::sweep(&mut self.client, place)?;
         let presented = self.backing.present(&self.images, image, vbd::is_writable(attachment))?;
         let connected = vbd::connect(&mut self.client, place, attachment, &presented);
         if connected.is_err() {

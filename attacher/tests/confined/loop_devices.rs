@@ -7,6 +7,8 @@ use std::time::Duration;
 use protocol::attach::{AttachFailure, Attachment, InventoryItem, Order, Outcome};
 use protocol::types::{Device, ImageId};
 
+use xenstore::path::{BackNode, VbdPath};
+
 use crate::rig::kernel::Mood;
 use crate::rig::{Rig, domid, failed, incoming};
 
@@ -177,4 +179,25 @@ fn the_devices_of_a_destroyed_domain_are_released() {
     assert_eq!(rig.order(Order::ForgetDomain { domid: domid(1) }), Outcome::Done);
     assert!(rig.kernel.back_ends().is_empty());
     assert!(rig.bound_loops().is_empty());
+}
+
+#[test]
+fn what_the_kernel_writes_after_the_removal_is_removed_too() {
+    let Some(mut rig) = rig() else { return };
+    rig.kernel.set_mood(1, Mood::Teasing);
+    rig.create(A, 40);
+    rig.kernel.writes_late = true;
+    assert_eq!(rig.attach(A, 1, Attachment::Outgoing), failed(AttachFailure::GuestSilent));
+    assert!(!rig.kernel.writes_late);
+    assert!(rig.kernel.back_ends().is_empty());
+    assert!(rig.bound_loops().is_empty());
+    // Even where it was written later still.
+    let late = VbdPath::new(domid(1), Device::Outgoing).back_node(BackNode::DiscardEnable);
+    rig.kernel.client.write(&late, b"0").unwrap();
+    rig.kernel.set_mood(1, Mood::Willing);
+    assert_eq!(rig.attach(A, 1, Attachment::Outgoing), Outcome::Done);
+    assert_eq!(rig.detach(A, 1, Device::Outgoing), Outcome::Done);
+    rig.kernel.client.write(&late, b"0").unwrap();
+    assert_eq!(rig.order(Order::ForgetDomain { domid: domid(1) }), Outcome::Done);
+    assert!(rig.kernel.back_ends().is_empty());
 }

@@ -39,12 +39,14 @@ pub struct Kernel {
     open: BTreeMap<(u16, u32), File>,
     /// Whether the back end keeps its block devices open although it should let go.
     pub clings: bool,
+    /// Whether it writes to a back end once more just after it was removed, as one that is connecting does.
+    pub writes_late: bool,
 }
 
 impl Kernel {
     pub fn new(connection: OwnedFd) -> Self {
         let client = Client::new(connection).unwrap();
-        Self { client, moods: BTreeMap::new(), open: BTreeMap::new(), clings: false }
+        Self { client, moods: BTreeMap::new(), open: BTreeMap::new(), clings: false, writes_late: false }
     }
 
     pub fn set_mood(&mut self, domid: u16, mood: Mood) {
@@ -83,7 +85,16 @@ impl Kernel {
 
     /// Does what is due.
     pub fn play(&mut self) {
-        let back_ends = self.back_ends();
+        let mut back_ends = self.back_ends();
+        if self.writes_late {
+            for (domid, number) in self.open.keys().filter(|device| !back_ends.contains(device)) {
+                self.writes_late = false;
+                let device = Device::ALL.into_iter().find(|device| device.number() == *number).unwrap();
+                let path = VbdPath::new(Domid::new(*domid).unwrap(), device);
+                self.client.write(&path.back_node(BackNode::DiscardEnable), b"0").unwrap();
+            }
+            back_ends = self.back_ends();
+        }
         if !self.clings {
             self.open.retain(|device, _| back_ends.contains(device));
         }
