@@ -11,6 +11,8 @@ use sys::spawn::Account;
 
 /// For its owner alone.
 const MODE_DIRECTORY: u32 = 0o700;
+/// Read and search for the group.
+const MODE_LOOPS: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
 /// The two files of the journal, used in turn.
 const JOURNAL_FILES: [&str; 2] = ["journal.a", "journal.b"];
 /// Major device number of loop devices (Documentation/admin-guide/devices.txt of Linux).
@@ -83,13 +85,16 @@ pub fn journal(path: &Path) -> Result<JournalFiles, DirectoryError> {
     Ok(JournalFiles { files: [open(a)?, open(b)?], _locked: directory })
 }
 
-/// Makes our own loop devices and a directory with a node for each of them, which belongs to the attacher. A
-/// node that is held open would never be released, so the attacher opens one for each use.
+/// Makes our own loop devices and a directory with a node for each of them. A node that is held open would never
+/// be released, so the attacher opens one for each use: the nodes belong to it, and it may list the directory.
 ///
 /// # Errors
 /// The kernel's; only root can do it.
 pub fn loops(first: u32, count: u32, owner: Option<Account>) -> Result<OwnedFd, DirectoryError> {
-    let path = Path::new(LOOPS_DIRECTORY);
+    loops_in(Path::new(LOOPS_DIRECTORY), first, count, owner)
+}
+
+fn loops_in(path: &Path, first: u32, count: u32, owner: Option<Account>) -> Result<OwnedFd, DirectoryError> {
     // What an earlier run left may be of other numbers, or of another account.
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -110,7 +115,8 @@ pub fn loops(first: u32, count: u32, owner: Option<Account>) -> Result<OwnedFd, 
         }
     }
     if let Some(owner) = owner {
-        fchown(&directory, Some(owner.uid), Some(owner.gid))?;
+        fchown(&directory, None, Some(owner.gid))?;
+        rustix::fs::fchmod(&directory, MODE_LOOPS)?;
     }
     Ok(directory)
 }
@@ -151,6 +157,29 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc/passwd", above.path().join("journal.b")).unwrap();
         assert!(matches!(journal(above.path()), Err(DirectoryError::Io(_))));
+    }
+
+    #[test]
+    fn the_nodes_of_loop_devices_belong_to_the_attacher_and_the_directory_does_not() {
+        let Ok(above) = tempfile::tempdir_in("/dev") else {
+            return testkit::skip("nodes of devices need root");
+        };
+        let path = above.path().join("nodes");
+        let attacher = Account { uid: 77, gid: 78 };
+        // Twice: what an earlier run has left is replaced.
+        for (first, count) in [(0, 3), (0, 2)] {
+            let made = loops_in(&path, first, count, Some(attacher));
+            if matches!(&made, Err(DirectoryError::Io(_))) {
+                return testkit::skip("there are no loop devices here");
+            }
+            made.unwrap();
+        }
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2);
+        let directory = std::fs::metadata(&path).unwrap();
+        assert_eq!((directory.uid(), directory.gid(), directory.mode() & 0o777), (0, 78, 0o750));
+        let node = std::fs::metadata(path.join("loop1")).unwrap();
+        assert_eq!((node.uid(), node.gid(), node.mode() & 0o777), (77, 78, 0o600));
+        assert_eq!(node.rdev(), rustix::fs::makedev(LOOP_MAJOR, 1));
     }
 
     #[test]
