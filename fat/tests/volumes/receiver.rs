@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use dvm_parser::fat::{Modified, Sink, Volume, walk};
+use dvm_parser::fat::{Modified, Sink, Volume, WalkError, walk};
 use dvm_parser::names::SafeName;
 
 use crate::support::{Content, MODIFIED_S};
@@ -42,7 +42,7 @@ impl Collected {
     }
 }
 
-impl Sink for Collected {
+impl Sink<Image<'_>> for Collected {
     type Error = Infallible;
 
     fn enter_directory(&mut self, name: &SafeName) -> Result<(), Infallible> {
@@ -62,8 +62,10 @@ impl Sink for Collected {
         Ok(())
     }
 
-    fn piece(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        self.file.1.extend(bytes);
+    fn contents(&mut self, volume: &Image<'_>, offset: u64, bytes: u64) -> Result<(), WalkError<Infallible>> {
+        let mut piece = vec![0; usize::try_from(bytes).unwrap()];
+        volume.read_at(offset, &mut piece).unwrap();
+        self.file.1.extend(piece);
         Ok(())
     }
 
