@@ -19,12 +19,12 @@ const SKIPPED_FILE_ENV: &str = "QFILEXCHG_SKIPPED";
 /// Runs everything; goes on after a failure, so that one run shows all of them.
 pub fn main() -> Outcome<()> {
     let scratch = tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?;
-    let mut failures = Vec::new();
+    let mut checks = Vec::new();
     let mut note = |what: &str, outcome: Outcome<()>| {
-        if let Err(error) = outcome {
+        if let Err(error) = &outcome {
             println!("FAILED: {error}");
-            failures.push(what.to_owned());
         }
+        checks.push((what.to_owned(), outcome.is_ok()));
     };
 
     step("tools that tests need");
@@ -35,19 +35,22 @@ pub fn main() -> Outcome<()> {
     let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     note("lints", run::succeed(cargo().args(lints), "cargo clippy"));
     step("licences, bans and sources of the dependencies");
-    note("licences", licences());
+    let skipped_file = scratch.path().join("skipped");
+    note("licences", licences(&skipped_file));
     step("programs");
     let built = workspace::build(false);
     note("programs", built.as_ref().map(drop).map_err(Clone::clone));
     step("tests");
-    let skipped_file = scratch.path().join("skipped");
-    let (totals, outcome) = tests(&skipped_file);
+    let (mut totals, outcome) = tests(&skipped_file);
     note("tests", outcome);
     if let Ok(programs) = &built {
         step("demo, as an ordinary user");
         note("demo", demo_as_user::run(programs, scratch.path()));
     }
 
+    for (_, passed) in &checks {
+        totals.note_check(*passed);
+    }
     if !totals.skipped.is_empty() {
         step("tests that could not run here");
         for (test, reason) in &totals.skipped {
@@ -55,14 +58,18 @@ pub fn main() -> Outcome<()> {
         }
     }
     println!("\n{}", totals.closing_line());
-    if failures.is_empty() { Ok(()) } else { Err(format!("failed: {}", failures.join(", "))) }
+    let failed: Vec<&str> =
+        checks.iter().filter(|(_, passed)| !passed).map(|(what, _)| what.as_str()).collect();
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
-fn licences() -> Outcome<()> {
+fn licences(skipped_file: &Path) -> Outcome<()> {
     let is_there = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !is_there.is_ok_and(|status| status.success()) {
-        println!("skipped: cargo-deny is not installed (cargo install cargo-deny)");
-        return Ok(());
+        let reason = "cargo-deny is not installed (cargo install cargo-deny)";
+        println!("skipped: {reason}");
+        return std::fs::write(skipped_file, format!("licences: {reason}\n"))
+            .map_err(|error| format!("noting what is skipped: {error}"));
     }
     run::succeed(cargo().args(["deny", "check", "licenses", "bans", "sources"]), "cargo deny check")
 }

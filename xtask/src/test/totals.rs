@@ -29,6 +29,15 @@ impl Totals {
         }
     }
 
+    /// Adds a check that is no test of the runner: the format, the lints, the demo.
+    pub fn note_check(&mut self, passed: bool) {
+        if passed {
+            self.returned += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
     /// Adds the notes of tests that could not run: lines `TEST: REASON`.
     pub fn note_skipped(&mut self, notes: &str) {
         for line in notes.lines() {
@@ -62,6 +71,15 @@ mod tests {
         totals.note_skipped("a::b: no root here\na::b: again\nc::d: not installed: strace\n");
         assert_eq!(totals.closing_line(), "13 passed, 2 failed, 3 skipped");
         assert_eq!(totals.skipped["c::d"], "not installed: strace");
+    }
+
+    #[test]
+    fn a_check_that_is_no_test_counts_like_one() {
+        let mut totals = Totals::default();
+        totals.note_check(true);
+        totals.note_check(false);
+        totals.note_check(true);
+        assert_eq!(totals.closing_line(), "2 passed, 1 failed, 0 skipped");
     }
 
     #[test]
