@@ -5,3 +5,4 @@
 mod loop_devices;
 mod rig;
 mod simulated;
+mod xen_sim;

@@ -43,9 +43,49 @@ pub struct Rig {
     pub logged: Vec<String>,
 }
 
-struct Attacher {
+pub struct Attacher {
     child: Child,
-    edge: Channel<AttachRequest, AttachReply>,
+    pub edge: Channel<AttachRequest, AttachReply>,
+}
+
+/// Starts the attacher as the supervisor does.
+pub fn spawn(
+    settings: &AttacherSettings,
+    xenstored: OwnedFd,
+    images: &Path,
+    loops: Option<&Path>,
+) -> Attacher {
+    let profile = &sandbox_profiles::ATTACHER;
+    let program = File::open(env!("CARGO_BIN_EXE_attacher")).unwrap();
+    let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+    let (theirs, ours) = protocol::channel::pair().unwrap();
+    let settings = sealed(&protocol::codec::encode_settings(settings).unwrap());
+    let mut descriptors = vec![theirs, settings, xenstored, File::open(images).unwrap().into()];
+    descriptors.extend(loops.map(|nodes| OwnedFd::from(File::open(nodes).unwrap())));
+    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    let spawn = Spawn {
+        program: program.as_fd(),
+        argv0: profile.process,
+        args: &[],
+        stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
+        descriptors: &borrowed,
+        account: None,
+        namespaces: profile.namespaces,
+    };
+    Attacher { child: spawn.start().unwrap(), edge: Channel::new(ours) }
+}
+
+/// The settings of every test.
+pub fn settings(backing: Backing) -> AttacherSettings {
+    AttacherSettings {
+        backing,
+        spare_size: mib(SPARE_MIB),
+        images_max: 4,
+        total_mib_max: 512,
+        free_mib_min: 1,
+        connect_ms_max: CONNECT_MS_MAX,
+        close_ms_max: CLOSE_MS_MAX,
+    }
 }
 
 impl Rig {
@@ -71,15 +111,7 @@ impl Rig {
         backing: Backing,
     ) -> Self {
         let (loops, alone) = loops.unzip();
-        let settings = AttacherSettings {
-            backing,
-            spare_size: mib(SPARE_MIB),
-            images_max: 4,
-            total_mib_max: 512,
-            free_mib_min: 1,
-            connect_ms_max: CONNECT_MS_MAX,
-            close_ms_max: CLOSE_MS_MAX,
-        };
+        let settings = settings(backing);
         let store = StoreThread::start();
         let kernel = Kernel::new(store.connection());
         let mut rig = Self {
@@ -98,27 +130,10 @@ impl Rig {
         rig
     }
 
-    /// Starts the attacher as the supervisor does.
+    /// Starts the attacher.
     pub fn start(&mut self) {
-        let profile = &sandbox_profiles::ATTACHER;
-        let program = File::open(env!("CARGO_BIN_EXE_attacher")).unwrap();
-        let null = File::options().read(true).write(true).open("/dev/null").unwrap();
-        let (theirs, ours) = protocol::channel::pair().unwrap();
-        let settings = sealed(&protocol::codec::encode_settings(&self.settings).unwrap());
-        let mut descriptors =
-            vec![theirs, settings, self.store.connection(), File::open(self.images.path()).unwrap().into()];
-        descriptors.extend(self.loops.iter().map(|nodes| File::open(nodes.path()).unwrap().into()));
-        let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        let spawn = Spawn {
-            program: program.as_fd(),
-            argv0: profile.process,
-            args: &[],
-            stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
-            descriptors: &borrowed,
-            account: None,
-            namespaces: profile.namespaces,
-        };
-        self.attacher = Some(Attacher { child: spawn.start().unwrap(), edge: Channel::new(ours) });
+        let loops = self.loops.as_ref().map(|nodes| nodes.path());
+        self.attacher = Some(spawn(&self.settings, self.store.connection(), self.images.path(), loops));
     }
 
     /// Kills it, at whatever it is.
