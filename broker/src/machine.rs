@@ -33,6 +33,7 @@ use protocol::types::{Domid, ImageId, VmName};
 
 use crate::journal::{Past, Record};
 
+pub use requests::{NOTICE_MS_MIN, SIZE_MIB_MIN};
 pub use state::{ANSWERED_PER_VM_MAX, Asker, Deferred, Pendrive, Place, RequestKey, Vm};
 
 /// Most running VMs that take part; the monitor has its own, equal limit.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use protocol::dialog::{DialogCommand, DialogEvent, QUESTIONS_OPEN_MAX, Question, QuestionId};
+use protocol::dialog::{DialogCommand, DialogEvent, Notice, QUESTIONS_OPEN_MAX, Question, QuestionId};
 use protocol::log::{Level, LogLine};
 
 use crate::answer::{self, Answer};
@@ -106,6 +106,7 @@ pub fn step(mut state: State, event: Event, now_ms: u64) -> (State, Vec<Action>)
     expire(&mut state, now_ms, &mut actions);
     match event {
         Event::Command(DialogCommand::Ask(question)) => ask(&mut state, question, now_ms, &mut actions),
+        Event::Command(DialogCommand::Tell(notice)) => tell(&state, &notice, &mut actions),
         Event::Command(DialogCommand::Withdraw { id }) => withdraw(&mut state, id, &mut actions),
         Event::Input(bytes) => input(&mut state, &bytes, now_ms, &mut actions),
         Event::DrainedMidLine => state.lines.restart(true),
@@ -132,6 +133,14 @@ fn ask(state: &mut State, question: Question, now_ms: u64, actions: &mut Vec<Act
     } else {
         let expires_at_ms = now_ms.saturating_add(u64::from(question.expires_ms));
         state.waiting.push_back(Open { question, expires_at_ms });
+    }
+}
+
+/// A line for the person. A question that is on the screen gets its prompt again, so that it stays readable.
+fn tell(state: &State, notice: &Notice, actions: &mut Vec<Action>) {
+    actions.push(Action::Print(text::decided(notice)));
+    if let Some(shown) = &state.shown {
+        actions.push(Action::Print(text::unclear(&shown.open.question)));
     }
 }
 

@@ -230,6 +230,22 @@ fn l21_the_screen_holds_printable_ascii_that_dom0_knows() {
 }
 
 #[test]
+fn a_notice_is_shown_and_neither_asks_nor_answers() {
+    let notice = Notice {
+        allowed: true,
+        source: question(1).source,
+        target: question(1).target,
+        rule: LogText::new("a.policy:1"),
+    };
+    let (state, actions) = step(State::default(), Event::Command(DialogCommand::Tell(notice.clone())), 0);
+    assert_eq!((answers(&actions), state.is_asking()), (vec![], false));
+    assert!(screen(&actions).contains("was allowed without a question, by a.policy:1"));
+    let (state, actions) = step(with_questions(1), Event::Command(DialogCommand::Tell(notice)), 0);
+    assert_eq!((answers(&actions), state.is_asking()), (vec![], true));
+    assert!(screen(&actions).ends_with("refuses: "), "the prompt is there again");
+}
+
+#[test]
 fn input_that_has_ended_answers_every_question_with_no() {
     let mut state = with_questions(3);
     for id in 1..=3 {

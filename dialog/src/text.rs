@@ -1,7 +1,7 @@
 //! What the person sees. Only names that fit the contract, numbers that dom0 knows, and escaped text of the
 //! policy reach the screen (L21).
 
-use protocol::dialog::{Question, QuestionKind};
+use protocol::dialog::{Notice, Question, QuestionKind};
 
 /// The question itself, from its headline to the prompt.
 #[must_use]
@@ -52,6 +52,14 @@ pub fn expired(question: &Question) -> String {
 #[must_use]
 pub fn withdrawn(question: &Question) -> String {
     format!("\nThe question about {} was withdrawn: it was settled without an answer.\n", route(question))
+}
+
+/// A decision of the policy that the person is told of.
+#[must_use]
+pub fn decided(notice: &Notice) -> String {
+    let Notice { source, target, rule, .. } = notice;
+    let what = if notice.allowed { "allowed" } else { "denied" };
+    format!("\nqfilexchgd: {source} -> {target} was {what} without a question, by {}.\n", rule.as_str())
 }
 
 /// After the end of input.

@@ -25,6 +25,21 @@ pub enum DialogCommand {
         /// Which question.
         id: QuestionId,
     },
+    /// Tell the person of a decision that was made without a question (`notify=yes` in the policy).
+    Tell(Notice),
+}
+
+/// A decision of the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Notice {
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// The VM that wanted to send.
+    pub source: VmName,
+    /// The VM that it wanted to send to.
+    pub target: VmName,
+    /// The line of the policy that decided, as `file:line`.
+    pub rule: LogText,
 }
 
 /// One question with two answers.

@@ -9,7 +9,9 @@ use protocol::attach::{
     Outcome, answers,
 };
 use protocol::codec::{decode, encode};
-use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, Question, QuestionId, QuestionKind};
+use protocol::dialog::{
+    self, DialogCommand, DialogEvent, DialogState, Notice, Question, QuestionId, QuestionKind,
+};
 use protocol::log::{Level, LogLine, LogText};
 use protocol::monitor::{self, MonitorEvent, MonitorState};
 use protocol::reply::{Code, Detail, Reply};
@@ -153,6 +155,13 @@ proptest! {
         let kind = if waits { QuestionKind::WaitForReceiver } else { QuestionKind::Transfer };
         let rule = LogText::new(&rule);
         let question = Question { id, kind, source, target, size_mib, rule, expires_ms };
+        let notice = Notice {
+            allowed: yes,
+            source: question.source.clone(),
+            target: question.target.clone(),
+            rule: question.rule.clone(),
+        };
+        comes_back_and_only_whole!(DialogCommand::Tell(notice), DialogCommand);
         comes_back_and_only_whole!(DialogCommand::Ask(question), DialogCommand);
         comes_back_and_only_whole!(DialogCommand::Withdraw { id }, DialogCommand);
         comes_back_and_only_whole!(DialogEvent::Answer { id, yes }, DialogEvent);

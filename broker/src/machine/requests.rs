@@ -1,17 +1,20 @@
 //! Requests of VMs: which are repeats, which can be decided now, and the decision.
 
 use policy::{Action as PolicyAction, Operation, Party};
-use protocol::log::Level;
+use protocol::dialog::{DialogCommand, Notice};
+use protocol::log::{Level, LogText};
 use protocol::monitor::MonitorState;
 use protocol::reply::{Code, Detail};
 use protocol::request::{Request, Verb};
 use protocol::types::{Device, Domid, ImageId, Seq, SizeMib, VmName};
 
-use super::{Asker, Deferred, Machine, Pendrive, Place, RequestKey, Surroundings, VMS_MAX, Vm};
+use super::{Action, Asker, Deferred, Machine, Pendrive, Place, RequestKey, Surroundings, VMS_MAX, Vm};
 use crate::journal::Record;
 
 /// Smallest pendrive that is made, in MiB: FAT32 needs 65525 clusters. A request for less gets this.
-pub const SIZE_MIB_MIN: u32 = 34;
+pub const SIZE_MIB_MIN: u32 = 33;
+/// Shortest time between two notices about one VM, in milliseconds.
+pub const NOTICE_MS_MIN: u64 = 5_000;
 
 impl Machine {
     pub(super) fn domain_seen(&mut self, domid: Domid, name: VmName) {
@@ -207,11 +210,35 @@ impl Machine {
         let decision = self.policy.decide(Operation::Copy, &party(name), &party(to));
         let origin = decision.origin.map_or_else(|| String::from("default"), |origin| origin.to_string());
         self.log(Level::Info, format!("{name} -> {to}: {} ({origin})", decision.action.word()));
+        if decision.notify && decision.action != PolicyAction::Ask {
+            let allowed = decision.action == PolicyAction::Allow;
+            self.tell_person(asker.domid, allowed, to, &origin, around);
+        }
         match decision.action {
             PolicyAction::Deny => self.answer(&asker, Code::Denied, Detail::ByPolicy, around),
             PolicyAction::Allow => self.permitted(image, asker.domid, target, asker, around),
             PolicyAction::Ask => self.ask_transfer(image, target, asker, &origin, around),
         }
+    }
+
+    /// Tells the person of a decision of the policy, for each VM at most once in [`NOTICE_MS_MIN`]: a VM that is
+    /// denied again and again must not fill the screen (L18).
+    fn tell_person(
+        &mut self,
+        from: Domid,
+        allowed: bool,
+        to: &VmName,
+        rule: &str,
+        around: &Surroundings<'_>,
+    ) {
+        let Some(vm) = self.vms.get_mut(&from) else { return };
+        if self.dialog.is_none() || around.now < vm.quiet_until {
+            return;
+        }
+        vm.quiet_until = around.now.saturating_add(NOTICE_MS_MIN);
+        let notice =
+            Notice { allowed, source: vm.name.clone(), target: to.clone(), rule: LogText::new(rule) };
+        self.actions.push(Action::Dialog(DialogCommand::Tell(notice)));
     }
 
     fn disposable_wanted(&mut self, name: &VmName, asker: &Asker, around: &mut Surroundings<'_>) {

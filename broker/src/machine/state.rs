@@ -62,13 +62,22 @@ pub struct Vm {
     pub answered: VecDeque<RequestKey>,
     /// A request that waits until the daemon can decide it.
     pub deferred: Option<Deferred>,
+    /// When the person may be told of the policy's decisions about this VM again.
+    pub quiet_until: u64,
 }
 
 impl Vm {
     /// A VM that has asked for nothing yet.
     #[must_use]
     pub fn new(name: VmName) -> Self {
-        Self { name, listed: true, last_seen: None, answered: VecDeque::new(), deferred: None }
+        Self {
+            name,
+            listed: true,
+            last_seen: None,
+            answered: VecDeque::new(),
+            deferred: None,
+            quiet_until: 0,
+        }
     }
 
     /// Remembers a request as accepted or answered.

@@ -72,6 +72,27 @@ fn the_policy_can_allow_and_deny_without_a_question() {
 }
 
 #[test]
+fn l18_the_person_is_told_of_decisions_as_configured_and_not_flooded() {
+    let mut world = World::with_policy(
+        &["work", "vault", "mail"],
+        "copy work vault allow notify=yes\ncopy * mail deny notify=yes\ncopy * * deny",
+    );
+    world.new_pendrive(1, "n");
+    for round in 0..20 {
+        world.send(1, "mail", &format!("d{round}"));
+    }
+    assert_eq!(world.notices.len(), 1);
+    assert!(!world.notices[0].allowed);
+    world.later(broker::machine::NOTICE_MS_MIN);
+    world.send(1, "vault", "a");
+    assert_eq!(world.notices.len(), 2);
+    assert_eq!((world.notices[1].allowed, world.notices[1].rule.as_str()), (true, "p.policy:1"));
+    world.new_pendrive(2, "n");
+    world.send(2, "work", "quiet");
+    assert_eq!(world.notices.len(), 2);
+}
+
+#[test]
 fn requests_that_the_state_does_not_allow_are_refused_each_with_its_code() {
     let mut world = World::new(&["work", "vault", "twin", "twin"]);
     world.send(1, "vault", "early");

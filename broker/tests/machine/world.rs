@@ -9,7 +9,7 @@ use policy::Policy;
 use protocol::attach::{
     AttachFailure, AttachReply, AttachRequest, Attachment, InventoryItem, Order, OrderId, Outcome,
 };
-use protocol::dialog::{DialogCommand, DialogEvent, Question, QuestionId, QuestionKind};
+use protocol::dialog::{DialogCommand, DialogEvent, Notice, Question, QuestionId, QuestionKind};
 use protocol::monitor::MonitorEvent;
 use protocol::reply::{Code, Reply};
 use protocol::request::{Request, Verb};
@@ -68,6 +68,7 @@ pub struct World {
     pub orders: VecDeque<AttachRequest>,
     pub journal: Vec<Record>,
     pub questions: BTreeMap<QuestionId, Question>,
+    pub notices: Vec<Notice>,
     pub replies: Vec<(Domid, Reply)>,
     pub log: Vec<String>,
     pub restarts: Vec<Role>,
@@ -102,6 +103,7 @@ impl World {
             orders: VecDeque::new(),
             journal: vec![],
             questions: BTreeMap::new(),
+            notices: vec![],
             replies: vec![],
             log: vec![],
             restarts: vec![],
@@ -177,6 +179,7 @@ impl World {
                 self.questions.insert(question.id, question);
             }
             Action::Dialog(DialogCommand::Withdraw { id }) => drop(self.questions.remove(&id)),
+            Action::Dialog(DialogCommand::Tell(notice)) => self.notices.push(notice),
             Action::Restart(role) => self.restarts.push(role),
             Action::Ready => self.ready = true,
             Action::Log(_, text) => {

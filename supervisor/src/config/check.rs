@@ -17,7 +17,7 @@ const PER_VM: RangeInclusive<u32> = 1..=256;
 const TOTAL: RangeInclusive<u32> = 1..=256;
 const TOTAL_MIB: RangeInclusive<u32> = 33..=1_073_741_824;
 const FREE_MIB: RangeInclusive<u32> = 0..=1_073_741_824;
-const DEVICE_MS: RangeInclusive<u32> = 100..=120_000;
+const DEVICE_MS: RangeInclusive<u32> = 100..=25_000;
 /// Minor numbers of loop devices have 20 bits.
 const LOOP_FIRST: RangeInclusive<u32> = 0..=1_048_000;
 const LOOP_COUNT: RangeInclusive<u32> = 1..=256;
