@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use protocol::attach::{AttachReply, AttachRequest, Order, OrderId, Outcome as Done};
 use protocol::channel::Channel;
@@ -16,9 +15,10 @@ use super::write::text;
 use crate::Outcome;
 
 const RAW_BYTES: usize = 64;
-/// Round trips whose mean is one time.
-const TRIPS: u32 = 20_000;
-const RUNS: u32 = 9;
+/// Round trips of each run. Their median does not suffer from the few that something else has interrupted.
+const TRIPS: u32 = 4_000;
+const TRIPS_UNCOUNTED: u32 = 200;
+const RUNS: u32 = 25;
 /// Largest ratio to raw bytes that is aimed at.
 const AIM: f64 = 1.5;
 /// Both ends run here: placement would count more than anything else.
@@ -44,16 +44,16 @@ fn measure_here() -> Outcome<()> {
     for _ in 0..RUNS {
         let (mut child, end) = start("message")?;
         let mut edge = Channel::new(end);
-        message.add(mean(|| ask(&mut edge))?);
+        trips(&mut message, || ask(&mut edge))?;
         drop(edge);
         child.wait().map_err(text)?;
         for (what, times) in [("raw", &mut blocking), ("raw-poll", &mut polling)] {
             let (mut child, end) = start(what)?;
             let polls = what != "raw";
-            times.add(mean(|| {
+            trips(times, || {
                 send(&end, &[7; RAW_BYTES], SendFlags::NOSIGNAL).map_err(text)?;
                 raw_receive(&end, polls).map(drop)
-            })?);
+            })?;
             drop(end);
             child.wait().map_err(text)?;
         }
@@ -62,14 +62,15 @@ fn measure_here() -> Outcome<()> {
     Ok(())
 }
 
-/// The mean time of one round trip.
-fn mean(mut trip: impl FnMut() -> Outcome<()>) -> Outcome<Duration> {
-    trip()?;
-    let began = Instant::now();
-    for _ in 0..TRIPS {
+/// Takes the time of each of many round trips, after some that nobody counts.
+fn trips(times: &mut Times, mut trip: impl FnMut() -> Outcome<()>) -> Outcome<()> {
+    for _ in 0..TRIPS_UNCOUNTED {
         trip()?;
     }
-    Ok(began.elapsed() / TRIPS)
+    for _ in 0..TRIPS {
+        times.take(&mut trip)?;
+    }
+    Ok(())
 }
 
 fn start(what: &str) -> Outcome<(Child, OwnedFd)> {
