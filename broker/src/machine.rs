@@ -180,19 +180,7 @@ impl Machine {
     /// When [`Event::Tick`] is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        let waits = self.pendrives.values().filter_map(|pendrive| match &pendrive.place {
-            Place::Waiting { deadline, .. } => Some(*deadline),
-            Place::Creating { .. }
-            | Place::Connecting { .. }
-            | Place::Clean { .. }
-            | Place::Asking { .. }
-            | Place::Leaving { .. }
-            | Place::Arriving { .. }
-            | Place::Loaded { .. }
-            | Place::Returning { .. }
-            | Place::Retreating { .. }
-            | Place::Destroying { .. } => None,
-        });
+        let waits = self.pendrives.values().filter_map(|pendrive| pendrive.place.gives_up_at());
         let orders = self.orders.values().map(|open| open.deadline);
         waits
             .chain(orders)

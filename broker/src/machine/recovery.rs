@@ -75,20 +75,9 @@ impl Machine {
 
     /// A question cannot outlive the process that asked it: no yes is carried over.
     fn interrupt_question(&mut self, image: ImageId, place: Place, around: &mut Surroundings<'_>) {
-        match place {
-            Place::Asking { at, asker, .. } | Place::Waiting { at, asker, .. } => {
-                self.place(image, Place::Clean { at }, around);
-                self.interrupt(Some(asker), around);
-            }
-            Place::Creating { .. }
-            | Place::Connecting { .. }
-            | Place::Clean { .. }
-            | Place::Leaving { .. }
-            | Place::Arriving { .. }
-            | Place::Loaded { .. }
-            | Place::Returning { .. }
-            | Place::Retreating { .. }
-            | Place::Destroying { .. } => {}
+        if let Place::Asking { at, asker, .. } | Place::Waiting { at, asker, .. } = place {
+            self.place(image, Place::Clean { at }, around);
+            self.interrupt(Some(asker), around);
         }
     }
 
@@ -161,19 +150,9 @@ impl Machine {
     /// A pendrive that only the broker knows.
     fn missing(&mut self, pendrive: &Pendrive, around: &mut Surroundings<'_>) {
         self.forget_pendrive(pendrive.image);
-        let (code, detail) = match pendrive.place {
-            Place::Destroying { .. } => (Code::Ok, Detail::Done),
-            Place::Creating { .. }
-            | Place::Connecting { .. }
-            | Place::Clean { .. }
-            | Place::Asking { .. }
-            | Place::Waiting { .. }
-            | Place::Leaving { .. }
-            | Place::Arriving { .. }
-            | Place::Loaded { .. }
-            | Place::Returning { .. }
-            | Place::Retreating { .. } => (Code::Failed, Detail::Interrupted),
-        };
+        let was_ending = matches!(pendrive.place, Place::Destroying { .. });
+        let (code, detail) =
+            if was_ending { (Code::Ok, Detail::Done) } else { (Code::Failed, Detail::Interrupted) };
         if let Some(asker) = pendrive.place.asker() {
             self.answer(asker, code, detail, around);
         }

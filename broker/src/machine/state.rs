@@ -240,6 +240,12 @@ impl Place {
         }
     }
 
+    /// When waiting for a busy receiver is over.
+    #[must_use]
+    pub fn gives_up_at(&self) -> Option<u64> {
+        if let Self::Waiting { deadline, .. } = self { Some(*deadline) } else { None }
+    }
+
     /// The request that ends with this pendrive's next steps.
     #[must_use]
     pub fn asker(&self) -> Option<&Asker> {

@@ -5,7 +5,7 @@ use protocol::log::{Level, LogText};
 use protocol::reply::{Code, Detail};
 use protocol::types::{Device, Domid, ImageId};
 
-use super::{Action, Asker, Machine, Place, Surroundings};
+use super::{Action, Asker, Machine, Pendrive, Place, Surroundings};
 use crate::journal::Record;
 
 impl Machine {
@@ -92,13 +92,13 @@ impl Machine {
         if self.deadlines.remove(&id).is_none() {
             return self.log(Level::Info, String::from("a late answer was dropped"));
         }
-        let Some((image, at, to, was_permitted, ticket, asker)) = self.asked_about(id) else { return };
+        let Some(Asked { image, at, to, permitted, ticket, asker }) = self.asked_about(id) else { return };
         let (source, target) = (self.name_of(at), self.name_of(to));
         self.log(
             Level::Info,
             format!("{source} -> {target}: the person says {}", if yes { "yes" } else { "no" }),
         );
-        match (yes, was_permitted) {
+        match (yes, permitted) {
             (true, false) => self.permitted(image, at, to, asker, around),
             (true, true) => {
                 let deadline = around.now.saturating_add(u64::from(self.settings.wait_ms_max));
@@ -106,7 +106,7 @@ impl Machine {
                 self.receiver_is_free(to, around);
             }
             (false, _) => {
-                self.refuse(image, at, &asker, was_permitted, Detail::ByPerson, around);
+                self.refuse(image, at, &asker, permitted, Detail::ByPerson, around);
             }
         }
     }
@@ -127,22 +127,19 @@ impl Machine {
         self.answer(asker, code, detail, around);
     }
 
-    fn asked_about(&self, id: QuestionId) -> Option<(ImageId, Domid, Domid, bool, u64, Asker)> {
-        self.pendrives.values().find_map(|pendrive| match &pendrive.place {
-            Place::Asking { at, to, question, permitted, ticket, asker } if *question == id => {
-                Some((pendrive.image, *at, *to, *permitted, *ticket, asker.clone()))
-            }
-            Place::Creating { .. }
-            | Place::Connecting { .. }
-            | Place::Clean { .. }
-            | Place::Asking { .. }
-            | Place::Waiting { .. }
-            | Place::Leaving { .. }
-            | Place::Arriving { .. }
-            | Place::Loaded { .. }
-            | Place::Returning { .. }
-            | Place::Retreating { .. }
-            | Place::Destroying { .. } => None,
+    fn asked_about(&self, id: QuestionId) -> Option<Asked> {
+        self.pendrives.values().find_map(|pendrive| {
+            let Place::Asking { at, to, question, permitted, ticket, asker } = &pendrive.place else {
+                return None;
+            };
+            (*question == id).then(|| Asked {
+                image: pendrive.image,
+                at: *at,
+                to: *to,
+                permitted: *permitted,
+                ticket: *ticket,
+                asker: asker.clone(),
+            })
         })
     }
 
@@ -164,8 +161,8 @@ impl Machine {
 
     fn unasked(&mut self, id: QuestionId, detail: Detail, around: &mut Surroundings<'_>) {
         self.withdraw(id);
-        if let Some((image, at, _, was_permitted, _, asker)) = self.asked_about(id) {
-            self.refuse(image, at, &asker, was_permitted, detail, around);
+        if let Some(Asked { image, at, permitted, asker, .. }) = self.asked_about(id) {
+            self.refuse(image, at, &asker, permitted, detail, around);
         }
     }
 
@@ -177,28 +174,17 @@ impl Machine {
     }
 
     pub(super) fn waits_expire(&mut self, around: &mut Surroundings<'_>) {
-        let due: Vec<(ImageId, Domid, Asker)> = self
+        let is_due = |place: &Place| place.gives_up_at().is_some_and(|when| when <= around.now);
+        let due: Vec<(ImageId, Place)> = self
             .pendrives
             .values()
-            .filter_map(|pendrive| match &pendrive.place {
-                Place::Waiting { at, deadline, asker, .. } if *deadline <= around.now => {
-                    Some((pendrive.image, *at, asker.clone()))
-                }
-                Place::Creating { .. }
-                | Place::Connecting { .. }
-                | Place::Clean { .. }
-                | Place::Asking { .. }
-                | Place::Waiting { .. }
-                | Place::Leaving { .. }
-                | Place::Arriving { .. }
-                | Place::Loaded { .. }
-                | Place::Returning { .. }
-                | Place::Retreating { .. }
-                | Place::Destroying { .. } => None,
-            })
+            .filter(|pendrive| is_due(&pendrive.place))
+            .map(|pendrive| (pendrive.image, pendrive.place.clone()))
             .collect();
-        for (image, at, asker) in due {
-            self.refuse(image, at, &asker, true, Detail::ReceiverBusy, around);
+        for (image, place) in due {
+            if let Place::Waiting { at, asker, .. } = place {
+                self.refuse(image, at, &asker, true, Detail::ReceiverBusy, around);
+            }
         }
     }
 
@@ -211,29 +197,9 @@ impl Machine {
         let first = self
             .pendrives
             .values()
-            .filter_map(|pendrive| match &pendrive.place {
-                Place::Waiting { to: wanted, ticket, at, asker, .. } if *wanted == to => {
-                    Some((*ticket, pendrive.image, *at, asker.clone(), None))
-                }
-                Place::Asking { to: wanted, ticket, at, asker, permitted: true, question }
-                    if *wanted == to =>
-                {
-                    Some((*ticket, pendrive.image, *at, asker.clone(), Some(*question)))
-                }
-                Place::Creating { .. }
-                | Place::Connecting { .. }
-                | Place::Clean { .. }
-                | Place::Asking { .. }
-                | Place::Waiting { .. }
-                | Place::Leaving { .. }
-                | Place::Arriving { .. }
-                | Place::Loaded { .. }
-                | Place::Returning { .. }
-                | Place::Retreating { .. }
-                | Place::Destroying { .. } => None,
-            })
-            .min_by_key(|(ticket, ..)| *ticket);
-        if let Some((_, image, at, asker, question)) = first {
+            .filter_map(|pendrive| queued_for(pendrive, to))
+            .min_by_key(|queued| queued.ticket);
+        if let Some(Queued { image, at, asker, question, .. }) = first {
             if let Some(question) = question {
                 self.withdraw(question);
             }
@@ -290,4 +256,46 @@ impl Machine {
             | Place::Loaded { .. } => {}
         }
     }
+}
+
+/// An open question, and what it is about.
+struct Asked {
+    image: ImageId,
+    at: Domid,
+    to: Domid,
+    permitted: bool,
+    ticket: u64,
+    asker: Asker,
+}
+
+/// A permitted transfer whose receiver is busy.
+struct Queued {
+    image: ImageId,
+    at: Domid,
+    asker: Asker,
+    ticket: u64,
+    /// The question whether to wait, if it is still open.
+    question: Option<QuestionId>,
+}
+
+/// What the pendrive waits for, if it is this receiver.
+fn queued_for(pendrive: &Pendrive, receiver: Domid) -> Option<Queued> {
+    let (to, at, asker, ticket, question) = match &pendrive.place {
+        Place::Waiting { to, at, asker, ticket, .. } => (to, at, asker, ticket, None),
+        Place::Asking { to, at, asker, ticket, question, permitted: true } => {
+            (to, at, asker, ticket, Some(*question))
+        }
+        Place::Asking { permitted: false, .. }
+        | Place::Creating { .. }
+        | Place::Connecting { .. }
+        | Place::Clean { .. }
+        | Place::Leaving { .. }
+        | Place::Arriving { .. }
+        | Place::Loaded { .. }
+        | Place::Returning { .. }
+        | Place::Retreating { .. }
+        | Place::Destroying { .. } => return None,
+    };
+    let queued = Queued { image: pendrive.image, at: *at, asker: asker.clone(), ticket: *ticket, question };
+    (*to == receiver).then_some(queued)
 }

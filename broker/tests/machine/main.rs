@@ -3,5 +3,6 @@
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 mod random;
+mod restarts;
 mod steps;
 mod world;

@@ -1,0 +1,192 @@
+//! Restarts of the daemon and of its workers, and workers that lie.
+
+use broker::machine::Event;
+use protocol::attach::{AttachReply, Order, Outcome};
+use protocol::dialog::DialogEvent;
+use protocol::monitor::MonitorEvent;
+use protocol::reply::Code::{Failed, Ok as Granted, Pending};
+use protocol::request::Verb;
+use protocol::supervise::Role;
+use protocol::types::Device;
+
+use crate::world::{Fate, World, domid, order_id, settings};
+
+#[test]
+fn each_restart_of_the_attacher_during_a_transfer_ends_in_one_reply_and_no_leak() {
+    for steps in 0..14 {
+        let mut world = World::with_policy(&["work", "vault"], "copy * * allow");
+        let mut done = 0;
+        let mut crash = |world: &mut World| {
+            while !world.orders.is_empty() {
+                if done == steps {
+                    world.worker_dies(Role::Attacher);
+                }
+                done += 1;
+                world.carry_out(Fate::Done);
+            }
+        };
+        world.ask(1, Verb::New { size: None }, "n");
+        crash(&mut world);
+        if world.codes(1, "n") == [Failed] {
+            world.new_pendrive(1, "n2");
+        }
+        world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+        crash(&mut world);
+        assert_eq!(world.codes(1, "s"), [Granted], "crash before order {steps}");
+        world.ask(2, Verb::Umount, "u");
+        crash(&mut world);
+        assert_eq!(world.codes(2, "u"), [Granted], "crash before order {steps}");
+        assert!(world.images.is_empty(), "crash before order {steps}");
+    }
+}
+
+#[test]
+fn each_restart_of_the_daemon_during_a_transfer_ends_in_one_reply_and_no_leak() {
+    for steps in 0..14 {
+        let mut world = World::with_policy(&["work", "vault"], "copy * * allow");
+        let mut done = 0;
+        let mut crash = |world: &mut World| {
+            while !world.orders.is_empty() {
+                if done == steps {
+                    world.boot();
+                }
+                done += 1;
+                world.carry_out(Fate::Done);
+            }
+        };
+        world.ask(1, Verb::New { size: None }, "n");
+        crash(&mut world);
+        assert_eq!(world.codes(1, "n").len(), 1, "crash before order {steps}");
+        if world.codes(1, "n") == [Failed] {
+            world.new_pendrive(1, "n2");
+        }
+        world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+        crash(&mut world);
+        assert_eq!(world.codes(1, "s"), [Granted], "crash before order {steps}");
+        world.ask(2, Verb::Umount, "u");
+        crash(&mut world);
+        assert_eq!(world.codes(2, "u"), [Granted], "crash before order {steps}");
+        assert!(world.images.is_empty(), "crash before order {steps}");
+    }
+}
+
+#[test]
+fn a_yes_is_not_carried_over_a_restart() {
+    let mut world = World::new(&["work", "vault"]);
+    world.new_pendrive(1, "n");
+    world.send(1, "vault", "s");
+    let asked = *world.questions.keys().next().unwrap();
+    world.boot();
+    world.work();
+    assert_eq!(world.codes(1, "s"), [Pending, Failed]);
+    world.event(Event::Dialog(DialogEvent::Answer { id: asked, yes: true }));
+    world.work();
+    assert_eq!(world.holders(), [(domid(1), Device::Outgoing)]);
+}
+
+#[test]
+fn a_value_that_was_there_before_the_daemon_is_a_request_unless_it_was_served() {
+    let mut world = World::new(&["work"]);
+    world.new_pendrive(1, "");
+    assert_eq!(world.codes(1, ""), [Granted]);
+    world.boot();
+    world.work();
+    assert_eq!(world.codes(1, ""), [Granted], "served before");
+    world.journal.clear();
+    world.boot();
+    world.work();
+    assert_eq!(world.codes(1, ""), [Granted, Granted], "a lost journal knows of no request and no image");
+    assert_eq!(world.images.len(), 1);
+}
+
+#[test]
+fn l3_images_of_an_earlier_run_of_the_host_are_destroyed() {
+    let mut world = World::new(&["work"]);
+    world.new_pendrive(1, "n");
+    let old = *world.images.keys().next().unwrap();
+    let mut settings = settings();
+    settings.boot_id = [8; 16];
+    let mut next = World::with(&["work"], "", settings);
+    next.images.insert(old, None);
+    next.journal = world.journal.clone();
+    next.boot();
+    next.work();
+    assert!(next.images.is_empty());
+}
+
+#[test]
+fn a_vm_that_went_while_the_daemon_was_down_leaves_nothing() {
+    for sent in [false, true] {
+        let mut world = World::with_policy(&["work", "vault"], "copy * * allow");
+        world.new_pendrive(1, "n");
+        if sent {
+            world.send(1, "vault", "s");
+        }
+        world.vms.clear();
+        world.boot();
+        world.work();
+        assert!(world.images.is_empty());
+    }
+}
+
+#[test]
+fn an_attacher_that_lies_is_restarted() {
+    let mut world = World::new(&["work"]);
+    let reply = AttachReply::Finished { id: order_id(999_999), outcome: Outcome::Done };
+    world.event(Event::Attacher(reply));
+    assert_eq!(world.restarts, [Role::Attacher]);
+    let mut world = World::new(&["work"]);
+    world.ask(1, Verb::New { size: None }, "n");
+    let id = world.orders.front().unwrap().id;
+    world.event(Event::Attacher(AttachReply::Finished { id, outcome: Outcome::Inventory(vec![]) }));
+    assert_eq!(world.restarts, [Role::Attacher]);
+}
+
+#[test]
+fn an_attacher_that_is_silent_is_restarted() {
+    let mut world = World::new(&["work"]);
+    world.ask(1, Verb::New { size: None }, "n");
+    world.now += broker::machine::ORDER_MS_MAX;
+    world.event(Event::Tick);
+    assert_eq!(world.restarts, [Role::Attacher]);
+    world.worker_dies(Role::Attacher);
+    world.work();
+    assert_eq!(world.codes(1, "n"), [Failed]);
+    assert!(world.images.is_empty());
+}
+
+#[test]
+fn a_monitor_that_syncs_twice_is_restarted() {
+    let mut world = World::new(&["work"]);
+    world.event(Event::Monitor(MonitorEvent::Synced));
+    assert_eq!(world.restarts, [Role::Monitor]);
+}
+
+#[test]
+fn a_restarted_monitor_repeats_everything_and_changes_nothing() {
+    let mut world = World::new(&["work", "vault"]);
+    world.new_pendrive(1, "");
+    world.send(1, "vault", "s");
+    world.worker_dies(Role::Monitor);
+    world.work();
+    assert_eq!(world.codes(1, "s"), [Pending]);
+    assert_eq!(world.questions.len(), 1);
+    world.person_says(true);
+    assert_eq!(world.codes(1, "s"), [Pending, Granted]);
+}
+
+#[test]
+fn a_missing_key_is_made_again() {
+    let mut world = World::new(&["work"]);
+    world.event(Event::Monitor(MonitorEvent::QpenMissing { domid: domid(1) }));
+    assert_eq!(
+        world.orders.front().map(|request| request.order.clone()),
+        Some(Order::MakeQpen { domid: domid(1) })
+    );
+    world.worker_dies(Role::Attacher);
+    assert!(world.carry_out(Fate::Done), "the inventory comes first");
+    assert_eq!(
+        world.orders.front().map(|request| request.order.clone()),
+        Some(Order::MakeQpen { domid: domid(1) })
+    );
+}
