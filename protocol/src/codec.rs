@@ -5,6 +5,8 @@
 //! a message that would be longer than [`MESSAGE_BYTES_MAX`] is an error at the sender.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use bincode::{Decode, Encode};
 
 /// Longest message on any edge, in bytes.
@@ -34,10 +36,25 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::TooLong`] if it would exceed [`MESSAGE_BYTES_MAX`].
 pub fn encode<M: Encode>(message: &M) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-    let used = bincode::encode_into_slice(message, &mut bytes, WIRE).map_err(|_| CodecError::TooLong)?;
-    bytes.truncate(used);
-    Ok(bytes)
+    let mut bytes = Bounded(Vec::with_capacity(TYPICAL_BYTES));
+    bincode::encode_into_writer(message, &mut bytes, WIRE).map_err(|_| CodecError::TooLong)?;
+    Ok(bytes.0)
+}
+
+/// Room that nearly every message fits into, in bytes.
+const TYPICAL_BYTES: usize = 256;
+
+/// Bytes of a message that grow up to [`MESSAGE_BYTES_MAX`], since bincode's own limit is for decoding only.
+struct Bounded(Vec<u8>);
+
+impl Writer for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        if self.0.len().saturating_add(bytes.len()) > MESSAGE_BYTES_MAX {
+            return Err(EncodeError::UnexpectedEnd);
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Turns the bytes of one whole datagram into a message.
