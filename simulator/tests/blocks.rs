@@ -60,6 +60,16 @@ impl Device {
         self.dom0.read(&format!("{}/state", self.front))
     }
 
+    fn back_node(&mut self, node: &str) -> Option<String> {
+        self.dom0.read(&format!("{}/{node}", self.back))
+    }
+
+    /// The names of the nodes that the back end has.
+    fn back_nodes(&mut self) -> Option<Vec<String>> {
+        let back = self.back.clone();
+        self.dom0.list(&back)
+    }
+
     fn wait_for_back(&mut self, state: &str) {
         eventually(&format!("back end in state {state}"), || self.back_state().as_deref() == Some(state));
     }
@@ -108,6 +118,81 @@ fn what_a_vm_writes_is_in_the_image_once_the_device_is_closed() {
     let mut again = Device::attach(&host, "work", XVDG, &image, "w");
     again.connected();
     assert_eq!(host.ok("work", "dd if=/dev/xvdg bs=1 skip=4096 count=5 status=none"), "hello");
+}
+
+#[test]
+fn the_back_end_writes_what_linux_writes() {
+    let Some(host) = Host::start(&["work"]) else { return };
+    let image = image(&host, "a");
+    host.control("pause", "work");
+    for (number, mode, info) in [(XVDG, "w", "0"), (XVDH, "r", "4")] {
+        let mut device = Device::attach(&host, "work", number, &image, mode);
+        device.wait_for_back("2");
+        let features = [
+            ("feature-barrier", "1"),
+            ("feature-flush-cache", "1"),
+            ("feature-discard", "0"),
+            ("feature-persistent", "1"),
+            ("feature-max-indirect-segments", "256"),
+            ("max-ring-page-order", "4"),
+            ("multi-queue-max-queues", "2"),
+        ];
+        for (node, value) in features {
+            assert_eq!(device.back_node(node).as_deref(), Some(value), "{node}");
+        }
+        let sectors = (IMAGE_BYTES / 512).to_string();
+        let geometry = [
+            ("sectors", sectors.as_str()),
+            ("sector-size", "512"),
+            ("info", info),
+            ("physical-sector-size", "512"),
+        ];
+        for (node, _) in geometry {
+            assert_eq!(device.back_node(node), None, "{node} comes with the connection");
+        }
+        host.control("unpause", "work");
+        device.wait_for_back("4");
+        for (node, value) in geometry {
+            assert_eq!(device.back_node(node).as_deref(), Some(value), "{node}");
+        }
+        host.control("pause", "work");
+    }
+}
+
+#[test]
+fn a_back_end_that_is_removed_while_it_connects_comes_back_and_is_held_until_that_is_removed_too() {
+    let Some(host) = Host::start(&["work"]) else { return };
+    let image = image(&host, "a");
+    host.control("pause", "work");
+    let mut device = Device::attach(&host, "work", XVDG, &image, "w");
+    device.wait_for_back("2");
+    device.remove();
+    let remains = ["feature-barrier", "feature-discard", "feature-flush-cache"];
+    assert_eq!(device.back_nodes(), Some(remains.map(str::to_owned).to_vec()));
+    host.control("unpause", "work");
+
+    // A device that is made on top of them is not taken up.
+    let mut covered = Device::attach(&host, "work", XVDG, &image, "w");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(covered.back_state().as_deref(), Some("1"));
+    covered.remove();
+    assert_eq!(covered.back_nodes(), None, "nothing is written twice");
+    Device::attach(&host, "work", XVDG, &image, "w").connected();
+}
+
+#[test]
+fn a_removed_device_leaves_an_empty_directory_in_the_guests_tree_and_nothing_else() {
+    let Some(host) = Host::start(&["work"]) else { return };
+    let image = image(&host, "a");
+    let list = format!("/local/domain/{}/device/vbd", host.domid("work"));
+    assert_eq!(host.dom0().list(&list), None);
+    let mut device = Device::attach(&host, "work", XVDG, &image, "w");
+    device.connected();
+    device.ask_to_close();
+    device.wait_for_back("6");
+    device.remove();
+    assert_eq!(host.dom0().list(&list), Some(vec![]));
+    assert_eq!(device.back_nodes(), None);
 }
 
 #[test]

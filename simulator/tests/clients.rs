@@ -35,6 +35,7 @@ fn xenstore_utils_work_in_a_vm_with_relative_paths_and_its_permissions() {
     assert!(!host.shell("vault", "xenstore-read /local/domain/1/data/a").status.success());
     host.ok("dom0", "xenstore-write /local/domain/1/device/qpen ''");
     host.ok("dom0", "xenstore-chmod /local/domain/1/device/qpen n0 b1");
+    host.ok("dom0", "xenstore-write /local/domain/1/device/vbd ''");
     host.ok("work", "xenstore-write device/qpen 'new #1'");
     assert!(!host.shell("work", "xenstore-chmod device/qpen b1").status.success());
     let listed = host.ok("dom0", "xenstore-ls -p /local/domain/1/device");

@@ -7,7 +7,12 @@
 //! | `Opening` | the image is open and copied | `Connected`, and the state is 4; or back to `Waiting`, and 5 |
 //! | `Connected` | the front end is Closed or gone | `Closing` |
 //! | `Closing` | what the guest wrote is in the image | `Gone`, and the state is 6 |
-//! | any | the nodes of the back end are removed | nothing is left, and nothing is copied back |
+//! | `Waiting`, `Opening` | the nodes of the back end are removed | `Held`, and some nodes are there again |
+//! | `Held` | those are removed too | nothing is left |
+//! | any other | the nodes of the back end are removed | nothing is left, and nothing is copied back |
+//!
+//! `Held` may happen on Xen when a back end is removed that is just connecting: the kernel writes some nodes once more
+//! and lets go of the device only when these are gone too. There it is a matter of luck, here it is always so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,14 +20,12 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::copies::{Attached, Copies, JobId, Outcome};
+use super::kernel_nodes::{FEATURES, REMAINS, RING, geometry};
 use super::vbd::{VbdId, XenbusState};
 use crate::error::SimError;
 use crate::store::path::{Domid, NodePath, WatchPath};
 use crate::store::wire::XsError;
 use crate::store::{ConnectionId, NO_TRANSACTION, Store};
-
-/// Bytes of a sector.
-const SECTOR_BYTES: u32 = 512;
 
 /// All block devices of the host.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ enum Phase {
     Connected(Attached),
     Closing(JobId),
     Gone,
+    Held,
 }
 
 /// A device that has just appeared in a guest.
@@ -155,14 +159,14 @@ impl Blocks {
 
     /// The back end looks at a device.
     fn step_back(&mut self, store: &mut Store, id: VbdId) {
-        let Some(back) = self.back_state(store, id) else { return self.forget(id) };
+        let Some(back) = self.back_state(store, id) else { return self.step_removed(store, id) };
         let front = id.front("state").ok().and_then(|path| state(store, self.back, &path));
         let Some(vbd) = self.vbds.get(&id) else {
             // Only a new device is taken up; one in any other state has nobody behind it.
             if back == XenbusState::Initialising {
                 self.vbds.insert(id, Vbd { phase: Phase::Waiting, plugged: None });
-                for feature in ["feature-flush-cache", "feature-discard", "feature-persistent"] {
-                    self.set_back(store, id, feature, b"1");
+                for (node, value) in FEATURES {
+                    self.set_back(store, id, node, value.as_bytes());
                 }
                 self.set_back_state(store, id, XenbusState::InitWait);
             }
@@ -181,9 +185,29 @@ impl Blocks {
             }
             (Phase::Connected(_), _) if closed => self.close(store, id),
             (
-                Phase::Waiting | Phase::Connected(_) | Phase::Opening(_) | Phase::Closing(_) | Phase::Gone,
+                Phase::Waiting
+                | Phase::Connected(_)
+                | Phase::Opening(_)
+                | Phase::Closing(_)
+                | Phase::Gone
+                | Phase::Held,
                 _,
             ) => {}
+        }
+    }
+
+    /// The back end looks at a device that has no state: its nodes were removed, or only its own remains are there.
+    fn step_removed(&mut self, store: &mut Store, id: VbdId) {
+        match self.vbds.get(&id).map(|vbd| &vbd.phase) {
+            None => {}
+            Some(Phase::Waiting | Phase::Opening(_)) => {
+                self.set_phase(id, Phase::Held);
+                for (node, value) in REMAINS {
+                    self.write_back(store, id, node, value.as_bytes());
+                }
+            }
+            Some(Phase::Held) if self.is_back_there(store, id) => {}
+            Some(Phase::Held | Phase::Connected(_) | Phase::Closing(_) | Phase::Gone) => self.forget(id),
         }
     }
 
@@ -196,18 +220,11 @@ impl Blocks {
         let mut arrival = None;
         let next = match (back, own) {
             (XenbusState::InitWait, XenbusState::Initialising) => {
-                let nodes: [(&str, &[u8]); 4] = [
-                    ("ring-ref", b"8"),
-                    ("event-channel", b"9"),
-                    ("protocol", b"x86_64-abi"),
-                    ("feature-persistent", b"1"),
-                ];
-                for (node, value) in nodes {
-                    note(
-                        id,
-                        node,
-                        id.front(node).and_then(|path| store.write(connection, NO_TRANSACTION, &path, value)),
-                    );
+                for (node, value) in RING {
+                    let path = id.front(node);
+                    let written = path
+                        .and_then(|path| store.write(connection, NO_TRANSACTION, &path, value.as_bytes()));
+                    note(id, node, written);
                 }
                 XenbusState::Initialised
             }
@@ -261,7 +278,7 @@ impl Blocks {
     fn finish(&mut self, store: &mut Store, job: JobId, outcome: Outcome) {
         let concerned = self.vbds.iter().find(|(_, vbd)| match vbd.phase {
             Phase::Opening(own) | Phase::Closing(own) => own == job,
-            Phase::Waiting | Phase::Connected(_) | Phase::Gone => false,
+            Phase::Waiting | Phase::Connected(_) | Phase::Gone | Phase::Held => false,
         });
         let Some(id) = concerned.map(|(id, _)| *id) else { return };
         match outcome {
@@ -270,11 +287,11 @@ impl Blocks {
                 self.fail(store, id, &error.to_string());
             }
             Outcome::Opened(Ok(attached)) => {
-                let sectors = attached.bytes() / u64::from(SECTOR_BYTES);
+                let geometry = geometry(attached.bytes(), attached.is_writable());
                 self.set_phase(id, Phase::Connected(attached));
-                self.set_back(store, id, "sectors", sectors.to_string().as_bytes());
-                self.set_back(store, id, "sector-size", SECTOR_BYTES.to_string().as_bytes());
-                self.set_back(store, id, "info", b"0");
+                for (node, value) in geometry {
+                    self.set_back(store, id, node, value.as_bytes());
+                }
                 if self.back_state(store, id) == Some(XenbusState::InitWait) {
                     self.set_back_state(store, id, XenbusState::Connected);
                 }
@@ -349,12 +366,17 @@ impl Blocks {
     /// Writes a node of the back end. A device that has gone must not come back by that.
     fn set_back(&self, store: &mut Store, id: VbdId, node: &str, value: &[u8]) {
         if self.back_state(store, id).is_some() {
-            note(
-                id,
-                node,
-                id.back(node).and_then(|path| store.write(self.back, NO_TRANSACTION, &path, value)),
-            );
+            self.write_back(store, id, node, value);
         }
+    }
+
+    fn write_back(&self, store: &mut Store, id: VbdId, node: &str, value: &[u8]) {
+        let written = id.back(node).and_then(|path| store.write(self.back, NO_TRANSACTION, &path, value));
+        note(id, node, written);
+    }
+
+    fn is_back_there(&self, store: &mut Store, id: VbdId) -> bool {
+        id.back_directory().is_ok_and(|path| store.directory(self.back, NO_TRANSACTION, &path).is_ok())
     }
 }
 

@@ -104,6 +104,11 @@ impl Attached {
         self.image.metadata().map(|metadata| metadata.len()).unwrap_or(0)
     }
 
+    /// Whether the guest may write it.
+    pub(super) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
     fn copy_back(&self) -> Result<(), SimError> {
         if !self.writable {
             return Ok(());

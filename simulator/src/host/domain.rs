@@ -45,7 +45,8 @@ pub(super) fn write_guest(
     writer.value("vm", &format!("/vm/{uuid}"));
     writer.value("name", name);
     writer.value("domid", &domid.to_string());
-    for directory in ["cpu/0", "device", "device/vbd", "control", "memory"] {
+    // `device/vbd` comes with the first device, and stays when that goes.
+    for directory in ["cpu/0", "device", "control", "memory"] {
         writer.directory(directory);
     }
     writer.value("cpu/0/availability", "online");

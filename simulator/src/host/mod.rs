@@ -3,6 +3,7 @@
 mod blocks;
 mod copies;
 mod domain;
+mod kernel_nodes;
 mod udev;
 mod vbd;
 

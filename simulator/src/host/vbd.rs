@@ -72,9 +72,15 @@ impl VbdId {
         Some(Self { domid, device: device.parse().ok()? })
     }
 
+    /// The directory of the back end.
+    pub(super) fn back_directory(self) -> Result<NodePath, XsError> {
+        let path = format!("/local/domain/0/backend/vbd/{}/{}", self.domid, self.device);
+        NodePath::parse(0, path.as_bytes())
+    }
+
     /// A node of the back end.
     pub(super) fn back(self, node: &str) -> Result<NodePath, XsError> {
-        let path = format!("/local/domain/0/backend/vbd/{}/{}/{node}", self.domid, self.device);
+        let path = format!("{}/{node}", self.back_directory()?.as_str());
         NodePath::parse(0, path.as_bytes())
     }
 

@@ -179,6 +179,15 @@ impl Client {
         Some(String::from_utf8(value).unwrap())
     }
 
+    /// The names of a node's children, sorted.
+    pub fn list(&mut self, path: &str) -> Option<Vec<String>> {
+        let names = self.ask(1, 0, format!("{path}\0").as_bytes()).ok()?;
+        let names = String::from_utf8(names).unwrap();
+        let mut names: Vec<String> = names.split_terminator('\0').map(str::to_owned).collect();
+        names.sort();
+        Some(names)
+    }
+
     pub fn write(&mut self, path: &str, value: &str) -> Result<(), String> {
         self.ask(11, 0, format!("{path}\0{value}").as_bytes()).map(drop)
     }
