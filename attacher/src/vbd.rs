@@ -218,8 +218,9 @@ pub fn close(client: &mut Client, place: Place) -> Result<bool, Trouble> {
 /// [`AttachFailure::Xenstore`].
 pub fn remove(client: &mut Client, place: Place) -> Result<(), Trouble> {
     let vbd = path(place);
+    // Alone, because the guest owns it: one that keeps writing there could disturb a transaction for ever.
+    client.rm(&vbd.front())?;
     client.transaction(|transaction| {
-        transaction.rm(&vbd.front())?;
         transaction.rm(&vbd.back())?;
         if place.device == Device::Incoming {
             transaction.rm(&DomainPath::source(place.domid))?;

@@ -22,7 +22,7 @@ mod transfer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::Policy;
-use protocol::attach::{AttachReply, AttachRequest, Order, OrderId};
+use protocol::attach::{AttachReply, AttachRequest, ORDERS_OPEN_MAX, Order, OrderId};
 use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, QuestionId};
 use protocol::log::Level;
 use protocol::monitor::{self, MonitorEvent, MonitorState};
@@ -40,8 +40,15 @@ pub use state::{ANSWERED_PER_VM_MAX, Asker, Deferred, Pendrive, Place, RequestKe
 pub const VMS_MAX: usize = 1024;
 /// How long the attacher may take for one order, in milliseconds, beyond the times it gives guests.
 pub const ORDER_MS_MAX: u64 = 60_000;
+/// Most orders that may be open when owed replies are given: the rest stays for orders that move pendrives.
+pub const REPLIES_OPEN_MAX: usize = ORDERS_OPEN_MAX / 2;
+/// How long the broker waits before it gives more owed replies, in milliseconds.
+pub const REPLIES_AGAIN_MS: u64 = 100;
 /// How long the broker waits before it orders again what failed, in milliseconds.
 pub const RETRY_MS: u64 = 2_000;
+
+/// Most final replies of one VM that are not known to be given.
+pub const OWED_PER_VM_MAX: usize = 8;
 
 /// What can happen.
 #[derive(Debug, Clone)]
@@ -135,9 +142,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts with what the journal says of this run of the host.
+    /// Starts with what the journal says of this run of the host. Questions are numbered from `first_question`: a
+    /// number that differs each time, so that an answer to a question of an earlier process fits none of this one.
     #[must_use]
-    pub fn new(settings: BrokerSettings, policy: Policy, past: Past) -> Self {
+    pub fn new(settings: BrokerSettings, policy: Policy, past: Past, first_question: u64) -> Self {
         let pendrives = past.pendrives.clone();
         Self {
             settings,
@@ -157,7 +165,7 @@ impl Machine {
             remembered: Some(past),
             ready_told: false,
             next_order: 1,
-            next_question: 1,
+            next_question: first_question,
             next_ticket: 1,
             actions: Vec::new(),
         }
@@ -339,9 +347,22 @@ impl Machine {
                 let key = asker.key.clone();
                 self.record(Record::Decided { domid: asker.domid, key, reply: reply.clone() });
             }
-            self.owed.push((asker.clone(), reply.clone()));
+            self.owe(asker, &reply);
         }
         self.order(Order::Answer { domid: asker.domid, reply }, around);
+    }
+
+    /// Keeps a reply until it is known to be given. Xenstore holds only the newest of a VM, so that of many that
+    /// pile up while the attacher is down the oldest are worth nothing (L18).
+    fn owe(&mut self, asker: &Asker, reply: &Reply) {
+        let of_this_vm = |owed: &&(Asker, Reply)| owed.0.domid == asker.domid;
+        if self.owed.iter().filter(of_this_vm).count() >= OWED_PER_VM_MAX
+            && let Some(oldest) = self.owed.iter().position(|owed| owed.0.domid == asker.domid)
+        {
+            let (Asker { domid, key }, _) = self.owed.remove(oldest);
+            self.record(Record::Answered { domid, key });
+        }
+        self.owed.push((asker.clone(), reply.clone()));
     }
 
     /// Whether a final reply to this request is still to come.

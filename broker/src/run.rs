@@ -27,6 +27,8 @@ use log::Log;
 
 /// Most messages that are taken from one edge before the others have their turn.
 pub const MESSAGES_PER_TURN_MAX: usize = 16;
+/// Questions begin at a random number up to this, short enough to be typed.
+const FIRST_QUESTION_MAX: u16 = 900;
 /// Longest sleep, in milliseconds, when no deadline is nearer.
 const SLEEP_MS_MAX: u64 = 60_000;
 
@@ -85,7 +87,10 @@ impl Broker {
         let files = [inherited.take("journal-a")?, inherited.take("journal-b")?];
         let (mut journal, records) = Journal::open(files)?;
         let past = Past::from_records(&records, settings.boot_id);
-        let machine = Machine::new(settings, policy, past);
+        let mut random = [0; 2];
+        getrandom(&mut random[..], GetRandomFlags::empty())?;
+        let first_question = 1 + u64::from(u16::from_le_bytes(random) % FIRST_QUESTION_MAX);
+        let machine = Machine::new(settings, policy, past, first_question);
         journal.checkpoint(&machine.snapshot())?;
         Ok(Self { machine, journal, edges: Edges::new(supervisor), clock })
     }

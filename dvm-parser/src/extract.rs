@@ -16,7 +16,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use protocol::unpack::UnpackProgress;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::fat::{FatError, Modified, Sink, Volume, WalkError};
@@ -130,7 +130,7 @@ impl Volume for Device {
 pub struct Extractor<A> {
     top: OwnedFd,
     /// The directories from below the top to the current one.
-    open: Vec<(SafeName, OwnedFd)>,
+    open: Vec<OwnedFd>,
     /// The current file.
     file: Option<OwnedFd>,
     audience: A,
@@ -146,7 +146,7 @@ impl<A: Audience> Extractor<A> {
     }
 
     fn current(&self) -> BorrowedFd<'_> {
-        self.open.last().map_or(self.top.as_fd(), |(_, directory)| directory.as_fd())
+        self.open.last().map_or(self.top.as_fd(), AsFd::as_fd)
     }
 
     fn tell(&mut self) -> Result<(), Gone> {
@@ -170,19 +170,15 @@ impl<A: Audience> Sink<Device> for Extractor<A> {
         rustix::fs::mkdirat(parent, name.as_str(), DIRECTORY_MODE)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat2(parent, name.as_str(), flags, Mode::empty(), RESOLVE)?;
-        self.open.push((name.clone(), directory));
+        self.open.push(directory);
         self.progress.directories = self.progress.directories.saturating_add(1);
         Ok(self.tell()?)
     }
 
     fn leave_directory(&mut self, modified: Option<Modified>) -> Result<(), ExtractError> {
-        let Some((name, _)) = self.open.pop() else {
-            return Ok(());
-        };
-        if let Some(modified) = modified {
-            let times = times(modified);
-            rustix::fs::utimensat(self.current(), name.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW)?;
-        }
+        // Its time is not kept: a directory is held without the right to change it, and a call that takes a name
+        // could reach beyond the output directory.
+        let _ = (self.open.pop(), modified);
         Ok(())
     }
 

@@ -89,9 +89,26 @@ fn l10_what_is_no_file_system_is_given_back_and_leaves_nothing() {
         std::fs::write(&image, vec![byte; 2 << 20]).unwrap();
         send(&host, &image, round);
         assert!(host.arrived("vault", "work").is_empty());
-        let hidden = std::fs::read_dir(host.home("vault").join("QubesIncoming/work"));
-        assert!(hidden.is_err() || hidden.unwrap().count() == 0, "a partial tree was left");
+        let inbox = host.home("vault").join("QubesIncoming/work");
+        host.wait_for("the partial tree to be removed", || {
+            std::fs::read_dir(&inbox).map_or(true, |entries| entries.count() == 0)
+        });
     }
+}
+
+#[test]
+fn l3_a_reused_pendrive_holds_nothing_of_what_was_denied() {
+    if needs_tools() {
+        return;
+    }
+    let host = Host::up_with_policy(&["work", "vault", "mail"], "copy * * deny\n");
+    std::fs::write(host.home("work").join("secret"), b"SECRET-FOR-VAULT ".repeat(500_000)).unwrap();
+    std::fs::write(host.home("work").join("note"), "hello").unwrap();
+    assert_eq!(host.exec("work", &["qvm-copy-to-vm", "vault", "secret"]).code, 4);
+    let count = || host.exec("work", &["grep", "-c", "-a", "SECRET-FOR-VAULT", "/dev/xvdg"]).stdout;
+    assert_ne!(count().trim(), "0");
+    assert_eq!(host.exec("work", &["qvm-copy-to-vm", "--reuse", "mail", "note"]).code, 4);
+    assert_eq!(count().trim(), "0", "mail would have got what was meant for vault");
 }
 
 #[test]

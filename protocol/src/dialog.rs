@@ -11,7 +11,7 @@ use crate::types::VmName;
 /// Most questions that are open at once; a request beyond it is answered `busy`.
 pub const QUESTIONS_OPEN_MAX: usize = 64;
 
-/// The number of one question, never used twice while the host runs.
+/// The number of one question, never used twice in one life of the broker, which no dialog outlives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct QuestionId(pub u64);
 

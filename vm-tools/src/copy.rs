@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use fat::{LayoutError, Plan, Tree, TreeError, VolumeLabel, VolumeSize, WriteError};
@@ -30,6 +31,8 @@ use crate::session::{Session, random_hex, timeout_of};
 use crate::shown::{Line, say};
 use crate::tree::{CollectError, Files, Found, Skipped, collect};
 
+/// Read and cleared at once behind the volume on a reused pendrive, in bytes.
+const CLEAR_BLOCK_BYTES: usize = 256 * 1024;
 /// The tool's name.
 pub const NAME: &str = "qvm-copy-to-vm";
 /// Smallest pendrive that is asked for, in MiB. A smaller one would hold every tree that fits into this one as well, but
@@ -113,11 +116,11 @@ pub fn work(options: Options) -> Result<u8, Failure> {
 
     let mut session = Session::open()?;
     let lock = session.locks.try_take(OUTGOING, "another tool is using the outgoing pendrive")?;
-    get_pendrive(&mut session, &options, needed_mib, &mut progress)?;
+    let freshness = get_pendrive(&mut session, &options, needed_mib, &mut progress)?;
     let xvdg = session.devices.shown(Device::Outgoing);
     let again = format!("the pendrive stays at {xvdg}: try again with --reuse");
 
-    write_pendrive(&mut session, tree, &mut files, &mut progress)
+    write_pendrive(&mut session, freshness, tree, &mut files, &mut progress)
         .map_err(|failure| failure.with_remark(&again))?;
     interrupt::check(&format!("nothing was sent; {again}"))?;
 
@@ -137,17 +140,26 @@ pub fn work(options: Options) -> Result<u8, Failure> {
     Ok(if skipped.is_empty() { exit::DONE } else { exit::SKIPPED })
 }
 
+/// What a pendrive holds before it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// Nothing but dom0's empty file system.
+    Fresh,
+    /// Perhaps what was meant for another VM, which did not get it.
+    Reused,
+}
+
 /// Sees to it that there is a pendrive which only this tool uses.
 fn get_pendrive(
     session: &mut Session,
     options: &Options,
     needed_mib: u32,
     progress: &mut Progress,
-) -> Result<(), Failure> {
+) -> Result<Freshness, Failure> {
     let is_there = session.devices.is_present(Device::Outgoing);
     let xvdg = session.devices.shown(Device::Outgoing);
     if is_there && options.reuse {
-        return Ok(());
+        return Ok(Freshness::Reused);
     }
     if is_there {
         let text = format!("there is a pendrive at {xvdg} already: --reuse overwrites and sends it");
@@ -158,12 +170,14 @@ fn get_pendrive(
     let verb = Verb::New { size: Some(size) };
     let timeout = options.timeout.unwrap_or_else(|| timeout_of(&verb));
     session.request(&verb, timeout, &mut |reason| progress.note(&format!("{reason} ...")))?;
-    session.wait_for_device(Device::Outgoing, Duration::from_secs(DEVICE_SECONDS_MAX))
+    session.wait_for_device(Device::Outgoing, Duration::from_secs(DEVICE_SECONDS_MAX))?;
+    Ok(Freshness::Fresh)
 }
 
 /// Plans the volume for the device as it is, and writes it.
 fn write_pendrive(
     session: &mut Session,
+    freshness: Freshness,
     tree: Tree,
     files: &mut Files,
     progress: &mut Progress,
@@ -180,7 +194,33 @@ fn write_pendrive(
     progress.restart();
     let written = write_plan(&plan, &mut device, files, progress);
     progress.finish();
-    written
+    written?;
+    if freshness == Freshness::Reused {
+        let reader = session.devices.open_for_reading(Device::Outgoing)?;
+        clear_from(&reader, &device, plan.bytes_total())
+            .map_err(|error| Failure::failed(&format!("cannot clear the rest of the pendrive: {error}")))?;
+    }
+    fdatasync(&device).map_err(|errno| Failure::failed(&format!("cannot write to the pendrive: {errno}")))
+}
+
+/// Zeroes whatever lies behind the new volume's last byte: it was meant for another VM. Only blocks that hold
+/// something are written, so that a sparse image stays sparse.
+fn clear_from(reader: &File, device: &File, mut offset: u64) -> io::Result<()> {
+    let mut block = vec![0; CLEAR_BLOCK_BYTES];
+    let zeroes = vec![0; CLEAR_BLOCK_BYTES];
+    loop {
+        if interrupt::requested() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let count = reader.read_at(&mut block, offset)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if block.iter().take(count).any(|&byte| byte != 0) {
+            device.write_all_at(zeroes.get(..count).unwrap_or_default(), offset)?;
+        }
+        offset = offset.saturating_add(u64::try_from(count).unwrap_or_default());
+    }
 }
 
 fn write_plan(
@@ -198,8 +238,7 @@ fn write_plan(
             return Failure::Interrupted(Line::new("interrupted: nothing was sent"));
         }
         not_written(&error)
-    })?;
-    fdatasync(&*device).map_err(|errno| Failure::failed(&format!("cannot write to the pendrive: {errno}")))
+    })
 }
 
 /// A device that takes no more bytes after Ctrl-C.

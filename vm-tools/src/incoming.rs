@@ -126,7 +126,9 @@ fn check_event(action: Option<OsString>, device: Option<OsString>) -> Result<(),
 /// Whatever is no success.
 pub fn work(options: Options) -> Result<u8, Failure> {
     let mut session = Session::open()?;
-    let lock = session.locks.try_take(INCOMING, "another tool is reading the incoming pendrive")?;
+    // The tool that gave the last pendrive back may still wait for dom0's answer while the next one arrives.
+    let lock =
+        session.locks.take(INCOMING, options.timeout, "another tool is reading the incoming pendrive")?;
     let arrival = read_arrival(&mut session)?;
     match arrival.purpose {
         Purpose::Copy => receive_copy(&mut session, &arrival.source, options)?,

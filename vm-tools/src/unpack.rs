@@ -142,11 +142,22 @@ fn listen(
     let mut state = UnpackState::default();
     let mut last = None;
     let mut heard = Instant::now();
+    let mut told_last = None;
     loop {
+        if interrupt::requested() {
+            return Err(UnpackError::Interrupted);
+        }
+        if heard.elapsed() >= silence_max {
+            return Err(UnpackError::Silent);
+        }
         match edge.receive() {
             Ok(Some(notice)) => {
                 state = state.after(&notice).ok_or(UnpackError::Rules)?;
-                heard = Instant::now();
+                // Saying the same again is no progress.
+                if told_last.as_ref() != Some(&notice) {
+                    heard = Instant::now();
+                    told_last = Some(notice.clone());
+                }
                 match notice {
                     UnpackNotice::Progress(_) | UnpackNotice::Renamed(_) => told(&notice),
                     UnpackNotice::Done(summary) => last = Some(Last::Done(summary)),
@@ -154,15 +165,7 @@ fn listen(
                     UnpackNotice::Stopped(text) => last = Some(Last::Stopped(text)),
                 }
             }
-            Ok(None) => {
-                if interrupt::requested() {
-                    return Err(UnpackError::Interrupted);
-                }
-                if heard.elapsed() >= silence_max {
-                    return Err(UnpackError::Silent);
-                }
-                wait_for(edge.as_fd(), Duration::from_millis(SLICE_MS))?;
-            }
+            Ok(None) => wait_for(edge.as_fd(), Duration::from_millis(SLICE_MS))?,
             Err(ChannelError::Closed) => return Ok(last),
             Err(ChannelError::Os(errno)) => return Err(UnpackError::Listen(errno)),
             Err(

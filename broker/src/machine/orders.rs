@@ -9,7 +9,8 @@ use protocol::supervise::Role;
 use protocol::types::{Device, Domid, ImageId};
 
 use super::{
-    Action, Asker, AttacherState, Machine, ORDER_MS_MAX, OpenOrder, Pendrive, Place, RETRY_MS, Surroundings,
+    Action, Asker, AttacherState, Machine, ORDER_MS_MAX, OpenOrder, Pendrive, Place, REPLIES_AGAIN_MS,
+    REPLIES_OPEN_MAX, RETRY_MS, Surroundings,
 };
 use crate::journal::Record;
 
@@ -182,7 +183,11 @@ impl Machine {
             .map(|(asker, reply)| Order::Answer { domid: asker.domid, reply: reply.clone() })
             .filter(|order| !self.orders.values().any(|open| open.order == *order))
             .collect();
-        for order in owed {
+        let room = REPLIES_OPEN_MAX.saturating_sub(self.orders.len());
+        if owed.len() > room {
+            self.replies_again = Some(around.now.saturating_add(REPLIES_AGAIN_MS));
+        }
+        for order in owed.into_iter().take(room) {
             self.order(order, around);
         }
     }
@@ -261,19 +266,18 @@ impl Machine {
                 let (code, detail) = refusal(failure);
                 self.answer(&asker, code, detail, around);
             }
+            // Whatever the failure says, what may be half attached is taken back before it is destroyed.
             Place::Connecting { asker, at } => {
-                self.place(image, Place::Destroying { asker: None }, around);
+                self.place(image, Place::Retreating { at, device: Device::Outgoing }, around);
                 let (code, detail) = refusal(failure);
                 self.answer(&asker, code, detail, around);
-                self.serve_deferred(at, around);
             }
             Place::Arriving { to, asker } => {
-                self.place(image, Place::Destroying { asker: None }, around);
+                self.place(image, Place::Retreating { at: to, device: Device::Incoming }, around);
                 let gone = !self.vms.contains_key(&to);
                 let (code, detail) =
                     if gone { (Code::Failed, Detail::OtherVmGone) } else { refusal(failure) };
                 self.answer(&asker, code, detail, around);
-                self.receiver_is_free(to, around);
                 self.serve_deferred(to, around);
                 self.serve_deferred(asker.domid, around);
             }

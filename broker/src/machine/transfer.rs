@@ -71,11 +71,15 @@ impl Machine {
         self.next_question = self.next_question.saturating_add(1);
         let expires_ms = self.settings.question_ms_max;
         self.deadlines.insert(id, around.now.saturating_add(u64::from(expires_ms)));
-        if let (Some(pendrive), Some(target)) = (self.pendrives.get(&image), self.vms.get(&to)) {
+        let source = self.pendrives.get(&image).and_then(|pendrive| pendrive.place.outgoing_of());
+        let source = source.and_then(|at| self.vms.get(&at)).map(|vm| vm.name.clone());
+        if let (Some(pendrive), Some(source), Some(target)) =
+            (self.pendrives.get(&image), source, self.vms.get(&to))
+        {
             let question = Question {
                 id,
                 kind,
-                source: pendrive.maker.clone(),
+                source,
                 target: target.name.clone(),
                 size_mib: pendrive.size.mib(),
                 rule: LogText::new(rule),

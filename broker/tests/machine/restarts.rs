@@ -4,7 +4,7 @@ use broker::machine::Event;
 use protocol::attach::{AttachReply, Order, Outcome};
 use protocol::dialog::DialogEvent;
 use protocol::monitor::MonitorEvent;
-use protocol::reply::Code::{Failed, Ok as Granted, Pending};
+use protocol::reply::Code::{Failed, Invalid, Ok as Granted, Pending};
 use protocol::request::Verb;
 use protocol::supervise::Role;
 use protocol::types::Device;
@@ -153,6 +153,25 @@ fn an_attacher_that_is_silent_is_restarted() {
     world.work();
     assert_eq!(world.codes(1, "n"), [Failed]);
     assert!(world.images.is_empty());
+}
+
+#[test]
+fn l18_a_flood_while_the_attacher_is_away_piles_up_nothing_and_ends_nothing() {
+    let mut world = World::new(&["work", "vault"]);
+    world.event(Event::Ended(Role::Attacher, protocol::supervise::Ending::Signal(9)));
+    world.orders.clear();
+    for number in 0..5000_u64 {
+        let reqid = protocol::types::ReqId::new(format!("f{number}").as_bytes()).ok();
+        let event = MonitorEvent::RequestUnparsable { domid: domid(1), reqid, digest: number };
+        world.event(Event::Monitor(event));
+    }
+    assert!(world.machine.snapshot().len() < 100, "owed replies are bounded");
+    world.event(Event::Started(Role::Attacher));
+    world.work();
+    assert!(world.restarts.is_empty());
+    world.new_pendrive(2, "n");
+    assert_eq!(world.codes(2, "n"), [Granted]);
+    assert_eq!(world.codes(1, "f4999"), [Invalid]);
 }
 
 #[test]

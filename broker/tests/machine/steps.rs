@@ -133,7 +133,7 @@ fn l2_an_open_question_delays_nobody_else() {
     world.send(3, "bank", "s");
     assert_eq!(world.codes(3, "n"), [Granted]);
     assert_eq!(world.questions.len(), 2);
-    let second = QuestionId(2);
+    let second = *world.questions.keys().nth(1).unwrap();
     world.answers(second, true);
     world.work();
     assert_eq!(world.codes(3, "s"), [Pending, Granted]);
@@ -173,6 +173,31 @@ fn l6_the_state_moves_only_on_a_confirmed_result() {
     assert!(world.images.is_empty());
     world.send(1, "vault", "s");
     assert_eq!(world.codes(1, "s"), [Busy]);
+}
+
+#[test]
+fn an_attach_that_failed_is_taken_back_before_the_image_is_destroyed() {
+    for arriving in [false, true] {
+        let mut world = World::with_policy(&["work", "vault"], "copy * * allow");
+        world.ask(1, Verb::New { size: None }, "n");
+        assert!(world.carry_out(Fate::Done), "created");
+        if arriving {
+            world.work();
+            world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+            assert!(world.carry_out(Fate::Done), "detached");
+            while !matches!(world.orders.front().map(|request| &request.order), Some(Order::Attach { .. })) {
+                assert!(world.carry_out(Fate::Done));
+            }
+        }
+        // The attacher says that it failed, and holds it all the same.
+        let device = if arriving { Device::Incoming } else { Device::Outgoing };
+        let holder = domid(if arriving { 2 } else { 1 });
+        world.images.values_mut().for_each(|held| *held = Some((holder, device)));
+        assert!(world.carry_out(Fate::Fails(AttachFailure::InUse)));
+        world.work();
+        assert!(world.images.is_empty(), "arriving: {arriving}");
+        assert_eq!(world.codes(1, if arriving { "s" } else { "n" }), [Failed]);
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl World {
         let files = [(String::from("p.policy"), policy_text.as_bytes().to_vec())];
         let policy = policy::load(&files, ("tags", b"")).unwrap();
         let mut world = Self {
-            machine: Machine::new(settings.clone(), policy.clone(), Past::default()),
+            machine: Machine::new(settings.clone(), policy.clone(), Past::default(), 1),
             policy,
             settings,
             now: 1000,
@@ -121,7 +121,7 @@ impl World {
     /// The daemon starts, or starts again, with what the journal holds.
     pub fn boot(&mut self) {
         let past = Past::from_records(&self.journal, self.settings.boot_id);
-        self.machine = Machine::new(self.settings.clone(), self.policy.clone(), past);
+        self.machine = Machine::new(self.settings.clone(), self.policy.clone(), past, 1000);
         self.journal = self.machine.snapshot();
         self.orders.clear();
         self.questions.clear();
