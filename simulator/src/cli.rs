@@ -31,7 +31,8 @@ usage:
         run a program in a VM (dom0: on the host itself); its exit code is passed on,
         128 + N for signal N, 125 for a failure of xen-sim
   xen-sim start|destroy|pause|unpause --dir DIR VM
-        create a domain of that name; end it; stop it; let it go on
+        create a domain of that name and wait until it is introduced; end it; stop it;
+        let it go on
   xen-sim ls --dir DIR
         one line per VM: name, domid, state, devices
   xen-sim --help

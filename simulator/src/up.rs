@@ -12,9 +12,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::control::{answer, receive};
 use crate::daemon::{Change, Daemon, END_TIME_MAX, Source as DaemonSource};
-use crate::error::{SimError, Trying};
+use crate::error::{SimError, Trying, refused};
 use crate::files::{HostFiles, listen};
-use crate::host::{Host, Source as HostSource, random_uuid};
+use crate::host::{Host, Reply, Source as HostSource, random_uuid};
+use crate::store::path::Domid;
 
 /// Exit code when the daemon had to be given up.
 const EXIT_DAEMON_FAILED: u8 = 1;
@@ -61,6 +62,8 @@ struct Running<'a> {
     daemon: Option<Daemon>,
     control: UnixListener,
     signals: &'a mut UnixStream,
+    /// Who waits until which domain is introduced.
+    starting: Vec<(UnixStream, Domid)>,
 }
 
 /// How the loop goes on.
@@ -97,32 +100,52 @@ fn serve(
         host.start(name)?;
     }
     let control = listen(&files.control_socket())?;
-    let daemon = if options.daemon { Some(Daemon::start(options, files)?) } else { None };
-    let mut running = Running { host, daemon, control, signals };
-    if running.daemon.is_none() {
-        say("ready");
-    }
-    let outcome = running.until_signal();
+    let mut running = Running { host, daemon: None, control, signals, starting: Vec::new() };
+    let outcome = running.until_signal(options, files);
     running.end_daemon();
     outcome
 }
 
 impl Running<'_> {
-    fn until_signal(&mut self) -> Result<u8, SimError> {
-        loop {
-            for source in self.wait(None)? {
-                if let Next::End(code) = self.handle(&source) {
-                    return Ok(code);
-                }
+    fn until_signal(&mut self, options: &Options, files: &HostFiles) -> Result<u8, SimError> {
+        // `ready` promises that the first VMs can be used. How later ones grow is seen by the daemon.
+        while !self.host.is_complete() {
+            if let Next::End(code) = self.turn()? {
+                return Ok(code);
             }
-            if let Some(daemon) = &mut self.daemon {
-                daemon.work()?;
+        }
+        if options.daemon {
+            self.daemon = Some(Daemon::start(options, files)?);
+        } else {
+            say("ready");
+        }
+        loop {
+            if let Next::End(code) = self.turn()? {
+                return Ok(code);
             }
         }
     }
 
+    /// Waits once, and does everything that is to be done then.
+    fn turn(&mut self) -> Result<Next, SimError> {
+        for source in self.wait(None)? {
+            if let Next::End(code) = self.handle(&source) {
+                return Ok(Next::End(code));
+            }
+        }
+        self.host.grow();
+        self.answer_started();
+        if let Some(daemon) = &mut self.daemon {
+            daemon.work()?;
+        }
+        Ok(Next::Go)
+    }
+
     /// The daemon ends while everything else still answers: it may have to write to xenstore.
     fn end_daemon(&mut self) {
+        for (stream, _) in self.starting.drain(..) {
+            answer(stream, &refused("the host ends"));
+        }
         let Some(daemon) = &mut self.daemon else { return };
         daemon.ask_to_end();
         let deadline = Instant::now() + END_TIME_MAX;
@@ -189,7 +212,8 @@ impl Running<'_> {
             .unzip();
         let mut polled: Vec<PollFd<'_>> =
             descriptors.into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
-        let limit = limit.or(self.daemon.as_ref().and_then(Daemon::time_left));
+        let own = [self.host.time_left(), self.daemon.as_ref().and_then(Daemon::time_left)];
+        let limit = limit.or(own.into_iter().flatten().min());
         // A limit that cannot be expressed is longer than anybody waits.
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut polled, limit.as_ref()) {
@@ -208,7 +232,24 @@ impl Running<'_> {
             None => Err(SimError::Refused("no such command".to_owned())),
         };
         self.host.settle();
-        answer(stream, &result);
+        match result {
+            Ok(Reply::OnceIntroduced(domid)) => self.starting.push((stream, domid)),
+            Ok(Reply::Now(detail)) => answer(stream, &Ok(detail)),
+            Err(error) => answer(stream, &Err(error)),
+        }
+    }
+
+    fn answer_started(&mut self) {
+        for (stream, domid) in std::mem::take(&mut self.starting) {
+            match self.host.start_outcome(domid) {
+                None => self.starting.push((stream, domid)),
+                Some(outcome) => {
+                    // Those who watch hear of it first.
+                    self.host.settle();
+                    answer(stream, &outcome);
+                }
+            }
+        }
     }
 }
 

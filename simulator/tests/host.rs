@@ -5,10 +5,11 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Host, XEN_SIM, eventually};
 
@@ -158,6 +159,59 @@ fn domains_are_announced_and_a_guest_hears_nothing_of_it() {
     assert_eq!(dom0.receive().unwrap().1, b"@releaseDomain\0t\0");
     guest.send(2, 0, b"domid\0");
     assert_eq!(guest.receive().unwrap(), (2, b"1".to_vec()), "no event came before the reply");
+}
+
+#[test]
+fn a_domains_directory_comes_first_its_name_later_and_its_introduction_at_last() {
+    let Some(host) = Host::start(&["work"]) else { return };
+    let mut dom0 = host.dom0();
+    for path in ["/local/domain", "@introduceDomain"] {
+        dom0.ask(4, 0, format!("{path}\0t\0").as_bytes()).unwrap();
+        assert_eq!(dom0.receive().unwrap().0, 15);
+    }
+    let began = Instant::now();
+    let mut start = host.command("start").arg("vault").spawn().unwrap();
+    let (mut paths, mut named_after) = (Vec::new(), None);
+    while paths.last().is_none_or(|path| path != "@introduceDomain") {
+        let event = String::from_utf8(dom0.receive().unwrap().1).unwrap();
+        let path = event.split('\0').next().unwrap().to_owned();
+        if path == "/local/domain/2/name" {
+            named_after = Some(began.elapsed());
+        }
+        paths.push(path);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(50));
+    assert!(named_after.is_some_and(|time| time >= Duration::from_millis(20)), "{named_after:?}");
+    assert_eq!(paths.first().map(String::as_str), Some("/local/domain/2"));
+    assert_eq!(paths[paths.len() - 2], "/local/domain/2/name", "nothing but the introduction follows");
+    assert!(start.wait().unwrap().success());
+    host.ok("vault", "true");
+}
+
+#[test]
+fn a_vm_that_is_not_complete_can_only_be_destroyed() {
+    let Some(host) = Host::start(&[]) else { return };
+    // Asked directly, because a program would take longer to start than a VM.
+    let ask = |line: &str| {
+        let mut stream = UnixStream::connect(host.dir.join("control")).unwrap();
+        writeln!(stream, "{line}").unwrap();
+        stream
+    };
+    let answer = |mut stream: UnixStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let start = ask("start work");
+    let others = ["pause work", "unpause work", "enter work", "start work", "destroy work"].map(ask);
+    let [pause, unpause, enter, again, destroy] = others.map(answer);
+    for refused in [pause, unpause, enter] {
+        assert_eq!(refused, "error the VM work is still being created\n");
+    }
+    assert_eq!(again, "error the VM work runs already\n");
+    assert_eq!(destroy, "ok\n");
+    assert_eq!(answer(start), "error the VM has ended before it was complete\n");
+    assert_eq!(host.list(), "");
 }
 
 #[test]

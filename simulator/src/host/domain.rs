@@ -23,7 +23,7 @@ pub(super) fn write_domain_0(store: &mut Store, dom0: ConnectionId) -> Result<()
     writer.done()
 }
 
-/// The nodes of a guest, as they are before the domain is introduced.
+/// The nodes of a guest, as they are before the domain is introduced; all but its name, which may come later.
 pub(super) fn write_guest(
     store: &mut Store,
     dom0: ConnectionId,
@@ -43,7 +43,6 @@ pub(super) fn write_guest(
     let mut writer = Writer { store, dom0, base: home(domid), mistake: None };
     writer.permissions("", &readable);
     writer.value("vm", &format!("/vm/{uuid}"));
-    writer.value("name", name);
     writer.value("domid", &domid.to_string());
     // `device/vbd` comes with the first device, and stays when that goes.
     for directory in ["cpu/0", "device", "control", "memory"] {
@@ -55,6 +54,18 @@ pub(super) fn write_guest(
     for directory in OWNED {
         writer.permissions(directory, &owned);
     }
+    writer.done()
+}
+
+/// The name of a guest, in its own directory.
+pub(super) fn write_name(
+    store: &mut Store,
+    dom0: ConnectionId,
+    domid: Domid,
+    name: &str,
+) -> Result<(), SimError> {
+    let mut writer = Writer { store, dom0, base: home(domid), mistake: None };
+    writer.value("name", name);
     writer.done()
 }
 
@@ -152,6 +163,8 @@ mod tests {
         write_guest(&mut store, dom0, 3, "work").unwrap();
         let guest = store.connect(3);
         let path = |text: &str| NodePath::parse(3, text.as_bytes()).unwrap();
+        assert_eq!(store.read(guest, 0, &path("name")), Err(XsError::NotFound));
+        write_name(&mut store, dom0, 3, "work").unwrap();
         assert_eq!(store.read(guest, 0, &path("name")), Ok(b"work".to_vec()));
         for own in OWNED {
             store.write(guest, 0, &path(&format!("{own}/x")), b"1").unwrap();

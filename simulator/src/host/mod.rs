@@ -1,5 +1,6 @@
 //! The host: domains come and go as the toolstack and the hypervisor would have it.
 
+mod birth;
 mod blocks;
 mod copies;
 mod domain;
@@ -14,7 +15,9 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::Child;
+use std::time::{Duration, Instant};
 
+use birth::{Birth, Step};
 use blocks::Blocks;
 use rustix::event::PollFlags;
 
@@ -49,7 +52,17 @@ pub(crate) struct Host {
 struct Vm {
     domid: Domid,
     machine: Machine,
+    birth: Birth,
     paused: bool,
+}
+
+/// The answer to a command of the control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// This, at once.
+    Now(String),
+    /// The domain's number, once it is introduced: [`Host::start_outcome`].
+    OnceIntroduced(Domid),
 }
 
 /// What a descriptor belongs to.
@@ -115,44 +128,84 @@ impl Host {
         self.server.flush(&mut self.store);
     }
 
+    /// Does what is due for domains that are being created. To be called after each wait.
+    pub(crate) fn grow(&mut self) {
+        let now = Instant::now();
+        for (name, vm) in &mut self.vms {
+            while let Some(step) = vm.birth.take_due(now) {
+                match step {
+                    Step::Name => {
+                        if let Err(error) = domain::write_name(&mut self.store, self.dom0, vm.domid, name) {
+                            eprintln!("xen-sim: {error}");
+                        }
+                    }
+                    Step::Introduction => {
+                        self.blocks.add_guest(&mut self.store, vm.domid, self.files.vm(name));
+                        self.store.introduce(vm.domid);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long to wait at most for what [`Host::grow`] does.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let due = self.vms.values().filter_map(|vm| vm.birth.due()).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether every domain is introduced.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.vms.values().all(|vm| vm.birth.is_over())
+    }
+
+    /// What became of a domain that was started; nothing as long as it is being created.
+    pub(crate) fn start_outcome(&self, domid: Domid) -> Option<Result<String, SimError>> {
+        match self.vms.values().find(|vm| vm.domid == domid) {
+            None => Some(refused("the VM has ended before it was complete")),
+            Some(vm) => vm.birth.is_over().then(|| Ok(domid.to_string())),
+        }
+    }
+
     /// Carries out a command of the control socket.
-    pub(crate) fn obey(&mut self, command: &Command) -> Result<String, SimError> {
-        match command {
-            Command::Start(name) => self.start(name).map(|domid| domid.to_string()),
+    pub(crate) fn obey(&mut self, command: &Command) -> Result<Reply, SimError> {
+        let answer = match command {
+            Command::Start(name) => return self.start(name).map(Reply::OnceIntroduced),
             Command::Destroy(name) => {
                 self.running(name)?;
                 self.end(name);
-                Ok(String::new())
+                String::new()
             }
             Command::Pause(name) => {
-                let vm = self.running(name)?;
+                let vm = self.complete(name)?;
                 vm.machine.stop()?;
                 vm.paused = true;
                 let domid = vm.domid;
                 self.blocks.set_paused(domid, true);
-                Ok(String::new())
+                String::new()
             }
             Command::Unpause(name) => {
-                let vm = self.running(name)?;
+                let vm = self.complete(name)?;
                 vm.paused = false;
                 vm.machine.resume()?;
                 let domid = vm.domid;
                 self.blocks.set_paused(domid, false);
-                Ok(String::new())
+                String::new()
             }
-            Command::Enter(name) if name == DOM0 => Ok(self.files.dom0_socket()?.display().to_string()),
+            Command::Enter(name) if name == DOM0 => self.files.dom0_socket()?.display().to_string(),
             Command::Enter(name) => {
-                let vm = self.running(name)?;
+                let vm = self.complete(name)?;
                 if vm.paused {
                     return refused(format!("the VM {name} is paused"));
                 }
-                Ok(vm.machine.first().as_raw_pid().to_string())
+                vm.machine.first().as_raw_pid().to_string()
             }
-            Command::List => Ok(self.list()),
-        }
+            Command::List => self.list(),
+        };
+        Ok(Reply::Now(answer))
     }
 
-    /// Creates a domain of that name.
+    /// Begins to create a domain of that name; [`Host::grow`] goes on with it.
     pub(crate) fn start(&mut self, name: &str) -> Result<Domid, SimError> {
         if !is_vm_name(name) {
             return refused("that is no name for a VM");
@@ -167,10 +220,9 @@ impl Host {
         let machine = Machine::start(name, self.files.path(), &directory, &self.tools)?;
         self.last_domid = domid;
         self.server.listen(domid, listener);
-        self.vms.insert(name.to_owned(), Vm { domid, machine, paused: false });
+        let birth = Birth::begin(Instant::now());
+        self.vms.insert(name.to_owned(), Vm { domid, machine, birth, paused: false });
         domain::write_guest(&mut self.store, self.dom0, domid, name)?;
-        self.blocks.add_guest(&mut self.store, domid, directory);
-        self.store.introduce(domid);
         Ok(domid)
     }
 
@@ -193,6 +245,12 @@ impl Host {
             Some(vm) => Ok(vm),
             None => refused(format!("no VM {name} runs")),
         }
+    }
+
+    /// A VM that is introduced.
+    fn complete(&mut self, name: &str) -> Result<&mut Vm, SimError> {
+        let vm = self.running(name)?;
+        if vm.birth.is_over() { Ok(vm) } else { refused(format!("the VM {name} is still being created")) }
     }
 
     fn end(&mut self, name: &str) {
