@@ -339,6 +339,9 @@ impl Machine {
     fn answer(&mut self, asker: &Asker, code: Code, detail: Detail, around: &mut Surroundings<'_>) {
         let Some(vm) = self.vms.get_mut(&asker.domid) else { return };
         vm.remember(asker.key.clone());
+        if code.is_final() {
+            vm.open_since.retain(|(key, _)| !key.same(&asker.key));
+        }
         let name = vm.name.clone();
         let reply = Reply { reqid: asker.key.reqid.clone(), code, detail };
         self.log(Level::Info, format!("{name}: {} ({})", code.word(), detail.text()));

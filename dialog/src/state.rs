@@ -138,7 +138,7 @@ fn ask(state: &mut State, question: Question, now_ms: u64, actions: &mut Vec<Act
 
 /// A line for the person. A question that is on the screen gets its prompt again, so that it stays readable.
 fn tell(state: &State, notice: &Notice, actions: &mut Vec<Action>) {
-    actions.push(Action::Print(text::decided(notice)));
+    actions.push(Action::Print(text::notice(notice)));
     if let Some(shown) = &state.shown {
         actions.push(Action::Print(text::unclear(&shown.open.question)));
     }

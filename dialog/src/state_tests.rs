@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
-use protocol::dialog::QuestionKind;
+use protocol::dialog::{QuestionKind, Recipient};
+use protocol::launch::LaunchFailure;
 use protocol::log::LogText;
 use protocol::types::VmName;
 
@@ -11,8 +12,9 @@ fn question(id: u64) -> Question {
         id: QuestionId(id),
         kind: QuestionKind::Transfer,
         source: VmName::new(b"work").unwrap(),
-        target: VmName::new(format!("vault{id}").as_bytes()).unwrap(),
+        target: Recipient::Vm(VmName::new(format!("vault{id}").as_bytes()).unwrap()),
         size_mib: 64,
+        age_ms: 0,
         rule: LogText::new("30-user.policy:4"),
         expires_ms: EXPIRES_MS,
     }
@@ -231,7 +233,7 @@ fn l21_the_screen_holds_printable_ascii_that_dom0_knows() {
 
 #[test]
 fn a_notice_is_shown_and_neither_asks_nor_answers() {
-    let notice = Notice {
+    let notice = Notice::Decided {
         allowed: true,
         source: question(1).source,
         target: question(1).target,
@@ -243,6 +245,25 @@ fn a_notice_is_shown_and_neither_asks_nor_answers() {
     let (state, actions) = step(with_questions(1), Event::Command(DialogCommand::Tell(notice)), 0);
     assert_eq!((answers(&actions), state.is_asking()), (vec![], true));
     assert!(screen(&actions).ends_with("refuses: "), "the prompt is there again");
+}
+
+#[test]
+fn a_notice_about_disposables_says_what_is_wrong_and_for_whom() {
+    let failed = Notice::CreationFailed { source: question(1).source, reason: LaunchFailure::NoMemory };
+    let (_, actions) = step(State::default(), Event::Command(DialogCommand::Tell(failed)), 0);
+    assert!(screen(&actions).contains("no DisposableVM for work: not enough free memory on the host"));
+    let rebuilt = Event::Command(DialogCommand::Tell(Notice::TemplateBeingRebuilt));
+    let (_, actions) = step(State::default(), rebuilt, 0);
+    assert!(screen(&actions).contains("the template of DisposableVMs is being rebuilt"));
+}
+
+#[test]
+fn a_question_about_a_disposable_names_it_as_one() {
+    let new = Question { target: Recipient::NewDisposable, ..question(1) };
+    let (_, actions) = step(State::default(), Event::Command(DialogCommand::Ask(new)), 0);
+    assert!(
+        screen(&actions).contains("work wants to send its pendrive (up to 64 MiB) to a new DisposableVM.")
+    );
 }
 
 #[test]

@@ -54,12 +54,22 @@ pub fn withdrawn(question: &Question) -> String {
     format!("\nThe question about {} was withdrawn: it was settled without an answer.\n", route(question))
 }
 
-/// A decision of the policy that the person is told of.
+/// What the person is told without being asked.
 #[must_use]
-pub fn decided(notice: &Notice) -> String {
-    let Notice { source, target, rule, .. } = notice;
-    let what = if notice.allowed { "allowed" } else { "denied" };
-    format!("\nqfilexchgd: {source} -> {target} was {what} without a question, by {}.\n", rule.as_str())
+pub fn notice(notice: &Notice) -> String {
+    let what = match notice {
+        Notice::Decided { allowed, source, target, rule } => {
+            let what = if *allowed { "allowed" } else { "denied" };
+            format!("{source} -> {target} was {what} without a question, by {}", rule.as_str())
+        }
+        Notice::CreationFailed { source, reason } => {
+            format!("there is no DisposableVM for {source}: {reason}")
+        }
+        Notice::TemplateBeingRebuilt => {
+            String::from("the template of DisposableVMs is being rebuilt, which takes a while")
+        }
+    };
+    format!("\nqfilexchgd: {what}.\n")
 }
 
 /// After the end of input.

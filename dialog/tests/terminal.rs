@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use protocol::channel::{Channel, pair};
-use protocol::dialog::{DialogCommand, DialogEvent, Question, QuestionId, QuestionKind};
+use protocol::dialog::{DialogCommand, DialogEvent, Question, QuestionId, QuestionKind, Recipient};
 use protocol::log::LogText;
 use protocol::types::VmName;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -98,8 +98,9 @@ impl Dialog {
             id: QuestionId(id),
             kind: QuestionKind::Transfer,
             source: VmName::new(b"work").unwrap(),
-            target: VmName::new(b"vault").unwrap(),
+            target: Recipient::Vm(VmName::new(b"vault").unwrap()),
             size_mib: 64,
+            age_ms: 0,
             rule: LogText::new("30-user.policy:4"),
             expires_ms,
         };

@@ -3,8 +3,11 @@
 //! A question holds what dom0 knows, and of what a VM chose only its name's fitting characters (L21). An
 //! answer names the question that it answers (L13).
 
+use std::fmt;
+
 use bincode::{Decode, Encode};
 
+use crate::launch::LaunchFailure;
 use crate::log::{LogLine, LogText};
 use crate::types::VmName;
 
@@ -25,21 +28,51 @@ pub enum DialogCommand {
         /// Which question.
         id: QuestionId,
     },
-    /// Tell the person of a decision that was made without a question (`notify=yes` in the policy).
+    /// Tell the person of something that needs no answer.
     Tell(Notice),
 }
 
-/// A decision of the policy.
+/// Who would get a pendrive.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Notice {
-    /// Whether it was allowed.
-    pub allowed: bool,
-    /// The VM that wanted to send.
-    pub source: VmName,
-    /// The VM that it wanted to send to.
-    pub target: VmName,
-    /// The line of the policy that decided, as `file:line`.
-    pub rule: LogText,
+pub enum Recipient {
+    /// A running VM.
+    Vm(VmName),
+    /// A DisposableVM that is yet to be made.
+    NewDisposable,
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vm(name) => name.fmt(out),
+            Self::NewDisposable => out.write_str("a new DisposableVM"),
+        }
+    }
+}
+
+/// What the person is told without being asked.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Notice {
+    /// The policy decided, and says that the person wants to know (`notify=yes`).
+    Decided {
+        /// Whether it was allowed.
+        allowed: bool,
+        /// The VM that wanted to send.
+        source: VmName,
+        /// Who would get it.
+        target: Recipient,
+        /// The line of the policy that decided, as `file:line`.
+        rule: LogText,
+    },
+    /// A DisposableVM was permitted, and could not be made.
+    CreationFailed {
+        /// The VM that wanted one.
+        source: VmName,
+        /// Why not.
+        reason: LaunchFailure,
+    },
+    /// What DisposableVMs are made from is being made anew, which takes a while.
+    TemplateBeingRebuilt,
 }
 
 /// One question with two answers.
@@ -51,10 +84,12 @@ pub struct Question {
     pub kind: QuestionKind,
     /// The VM whose pendrive it is.
     pub source: VmName,
-    /// The VM that would get it.
-    pub target: VmName,
+    /// Who would get it.
+    pub target: Recipient,
     /// Size of the pendrive in MiB, as dom0 made it.
     pub size_mib: u32,
+    /// How long ago the VM asked, in milliseconds.
+    pub age_ms: u32,
     /// The line of the policy that asks, as `file:line`, or `default`.
     pub rule: LogText,
     /// Milliseconds until the answer is *no*.

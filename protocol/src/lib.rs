@@ -11,6 +11,7 @@ pub mod attach;
 pub mod channel;
 pub mod codec;
 pub mod dialog;
+pub mod launch;
 pub mod log;
 pub mod monitor;
 pub mod reply;

@@ -104,11 +104,17 @@ pub enum Detail {
     Interrupted,
     /// This host cannot make DisposableVMs.
     NoDisposables,
+    /// A DisposableVM is being made.
+    StartingDisposable,
+    /// A DisposableVM was permitted, and could not be made.
+    DisposableFailed,
+    /// A DisposableVM wants something else than to send back what it was given.
+    OnlyTheAnswer,
 }
 
 impl Detail {
     /// Every detail, for tests and documentation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Done,
         Self::DeviceXvdg,
         Self::AskingPerson,
@@ -134,6 +140,9 @@ impl Detail {
         Self::DeviceTrouble,
         Self::Interrupted,
         Self::NoDisposables,
+        Self::StartingDisposable,
+        Self::DisposableFailed,
+        Self::OnlyTheAnswer,
     ];
 
     /// The text on the wire.
@@ -165,6 +174,9 @@ impl Detail {
             Self::DeviceTrouble => "dom0 could not make or move the device",
             Self::Interrupted => "the daemon was restarted, try again",
             Self::NoDisposables => "this host makes no DisposableVMs",
+            Self::StartingDisposable => "a DisposableVM is being started",
+            Self::DisposableFailed => "no DisposableVM could be started",
+            Self::OnlyTheAnswer => "a DisposableVM may only send back what it was given",
         }
     }
 }

@@ -38,6 +38,9 @@ pub enum ValueError {
     /// A pendrive size outside the contract.
     #[error("a size in MiB is a decimal number from 1 to 2097151")]
     SizeMib,
+    /// The number of a DisposableVM out of its bounds.
+    #[error("the number of a DisposableVM is 1 to 9999")]
+    DisposableNumber,
 }
 
 /// The number of a running guest, 1 to 32751. Domain 0 is not a guest and has no such value.
@@ -271,6 +274,8 @@ macro_rules! checked_message_field {
         }
     };
 }
+
+pub(crate) use checked_message_field;
 
 checked_message_field!(Domid, u16, |outer| &outer.0, Domid::new, "domid");
 checked_message_field!(Seq, u32, |outer| &outer.0, Seq::new, "seq");

@@ -10,7 +10,11 @@ use protocol::attach::{
 };
 use protocol::codec::{decode, encode};
 use protocol::dialog::{
-    self, DialogCommand, DialogEvent, DialogState, Notice, Question, QuestionId, QuestionKind,
+    self, DialogCommand, DialogEvent, DialogState, Notice, Question, QuestionId, QuestionKind, Recipient,
+};
+use protocol::launch::{
+    DISPOSABLE_NUMBER_MAX, DisposableNumber, LaunchFailure, LaunchId, LaunchOrder, LaunchOutcome,
+    LaunchReply, LaunchRequest,
 };
 use protocol::log::{Level, LogLine, LogText};
 use protocol::monitor::{self, MonitorEvent, MonitorState};
@@ -149,13 +153,18 @@ proptest! {
     #[test]
     fn dialog_messages_come_back(
         id in any::<u64>(), source in name(), target in name(), size_mib in any::<u32>(),
-        expires_ms in any::<u32>(), waits in any::<bool>(), yes in any::<bool>(), rule in any::<String>(),
+        age_ms in any::<u32>(), expires_ms in any::<u32>(), waits in any::<bool>(), yes in any::<bool>(), rule in any::<String>(),
     ) {
         let id = QuestionId(id);
         let kind = if waits { QuestionKind::WaitForReceiver } else { QuestionKind::Transfer };
         let rule = LogText::new(&rule);
-        let question = Question { id, kind, source, target, size_mib, rule, expires_ms };
-        let notice = Notice {
+        let target = if yes { Recipient::Vm(target) } else { Recipient::NewDisposable };
+        let question = Question { id, kind, source, target, size_mib, age_ms, rule, expires_ms };
+        let failed = LaunchFailure::ALL[usize::try_from(size_mib).unwrap() % LaunchFailure::ALL.len()];
+        let failed = Notice::CreationFailed { source: question.source.clone(), reason: failed };
+        comes_back_and_only_whole!(DialogCommand::Tell(failed), DialogCommand);
+        comes_back_and_only_whole!(DialogCommand::Tell(Notice::TemplateBeingRebuilt), DialogCommand);
+        let notice = Notice::Decided {
             allowed: yes,
             source: question.source.clone(),
             target: question.target.clone(),
@@ -165,6 +174,20 @@ proptest! {
         comes_back_and_only_whole!(DialogCommand::Ask(question), DialogCommand);
         comes_back_and_only_whole!(DialogCommand::Withdraw { id }, DialogCommand);
         comes_back_and_only_whole!(DialogEvent::Answer { id, yes }, DialogEvent);
+    }
+
+    #[test]
+    fn messages_about_disposables_come_back(id in any::<u64>(), number in 1..=DISPOSABLE_NUMBER_MAX) {
+        let id = LaunchId(id);
+        let number = DisposableNumber::new(number).unwrap();
+        for order in [LaunchOrder::Create { number }, LaunchOrder::Destroy { number }] {
+            comes_back_and_only_whole!(LaunchRequest { id, order }, LaunchRequest);
+        }
+        let failures = LaunchFailure::ALL.into_iter().map(LaunchOutcome::Failed);
+        for outcome in failures.chain([LaunchOutcome::Done]) {
+            comes_back_and_only_whole!(LaunchReply::Finished { id, outcome }, LaunchReply);
+        }
+        comes_back_and_only_whole!(LaunchReply::Rebuilding { id }, LaunchReply);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Requests of VMs: which are repeats, which can be decided now, and the decision.
 
 use policy::{Action as PolicyAction, Operation, Party};
-use protocol::dialog::{DialogCommand, Notice};
+use protocol::dialog::{DialogCommand, Notice, Recipient};
 use protocol::log::{Level, LogText};
 use protocol::monitor::MonitorState;
 use protocol::reply::{Code, Detail};
@@ -54,6 +54,7 @@ impl Machine {
         }
         let Some(vm) = self.vms.get_mut(&domid) else { return };
         vm.last_seen = Some(key.clone());
+        vm.began(key.clone(), around.now);
         let previous = vm.deferred.take();
         if let Some(previous) = previous {
             let asker = Asker { domid, key: previous.key };
@@ -236,8 +237,12 @@ impl Machine {
             return;
         }
         vm.quiet_until = around.now.saturating_add(NOTICE_MS_MIN);
-        let notice =
-            Notice { allowed, source: vm.name.clone(), target: to.clone(), rule: LogText::new(rule) };
+        let notice = Notice::Decided {
+            allowed,
+            source: vm.name.clone(),
+            target: Recipient::Vm(to.clone()),
+            rule: LogText::new(rule),
+        };
         self.actions.push(Action::Dialog(DialogCommand::Tell(notice)));
     }
 

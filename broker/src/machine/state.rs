@@ -9,6 +9,8 @@ use protocol::types::{Device, Domid, ImageId, ReqId, SizeMib, VmName};
 
 /// Most answered requests that are remembered for each VM, so that a repeat is recognised.
 pub const ANSWERED_PER_VM_MAX: usize = 16;
+/// Most unanswered requests of one VM whose age is known: one for each device, and one that waits.
+pub const OPEN_PER_VM_MAX: usize = 4;
 
 /// What tells a request of one VM from its others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -64,6 +66,8 @@ pub struct Vm {
     pub deferred: Option<Deferred>,
     /// When the person may be told of the policy's decisions about this VM again.
     pub quiet_until: u64,
+    /// Requests that wait for their final reply, and when they were first seen.
+    pub open_since: Vec<(RequestKey, u64)>,
 }
 
 impl Vm {
@@ -77,6 +81,7 @@ impl Vm {
             answered: VecDeque::new(),
             deferred: None,
             quiet_until: 0,
+            open_since: Vec::new(),
         }
     }
 
@@ -87,6 +92,21 @@ impl Vm {
             self.answered.pop_front();
         }
         self.answered.push_back(key);
+    }
+
+    /// Notes when a request was first seen.
+    pub fn began(&mut self, key: RequestKey, now: u64) {
+        if self.open_since.len() < OPEN_PER_VM_MAX {
+            self.open_since.push((key, now));
+        }
+    }
+
+    /// How long ago a request was first seen, in milliseconds.
+    #[must_use]
+    pub fn age_ms(&self, key: &RequestKey, now: u64) -> u32 {
+        let began =
+            self.open_since.iter().find(|(known, _)| known.same(key)).map_or(now, |(_, began)| *began);
+        u32::try_from(now.saturating_sub(began)).unwrap_or(u32::MAX)
     }
 
     /// Whether this very request was accepted or answered before.

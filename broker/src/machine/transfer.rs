@@ -1,6 +1,8 @@
 //! A transfer from `send` to the receiver's device: questions, busy receivers, and VMs that vanish.
 
-use protocol::dialog::{DialogCommand, DialogState, QUESTIONS_OPEN_MAX, Question, QuestionId, QuestionKind};
+use protocol::dialog::{
+    DialogCommand, DialogState, QUESTIONS_OPEN_MAX, Question, QuestionId, QuestionKind, Recipient,
+};
 use protocol::log::{Level, LogText};
 use protocol::reply::{Code, Detail};
 use protocol::types::{Device, Domid, ImageId};
@@ -24,7 +26,7 @@ impl Machine {
         if self.deadlines.len() >= QUESTIONS_OPEN_MAX {
             return self.answer(&asker, Code::Busy, Detail::LimitReached, around);
         }
-        let question = self.ask(image, to, QuestionKind::Transfer, rule, around);
+        let question = self.ask(image, to, &asker, QuestionKind::Transfer, rule, around);
         let at = asker.domid;
         let place = Place::Asking { at, to, question, permitted: false, ticket: 0, asker: asker.clone() };
         self.place(image, place, around);
@@ -47,7 +49,7 @@ impl Machine {
             self.place(image, Place::Clean { at }, around);
             return self.answer(&asker, Code::Busy, Detail::ReceiverBusy, around);
         }
-        let question = self.ask(image, to, QuestionKind::WaitForReceiver, "receiver busy", around);
+        let question = self.ask(image, to, &asker, QuestionKind::WaitForReceiver, "receiver busy", around);
         let ticket = self.next_ticket;
         self.next_ticket = self.next_ticket.saturating_add(1);
         let place = Place::Asking { at, to, question, permitted: true, ticket, asker: asker.clone() };
@@ -63,6 +65,7 @@ impl Machine {
         &mut self,
         image: ImageId,
         to: Domid,
+        asker: &Asker,
         kind: QuestionKind,
         rule: &str,
         around: &Surroundings<'_>,
@@ -71,8 +74,9 @@ impl Machine {
         self.next_question = self.next_question.saturating_add(1);
         let expires_ms = self.settings.question_ms_max;
         self.deadlines.insert(id, around.now.saturating_add(u64::from(expires_ms)));
-        let source = self.pendrives.get(&image).and_then(|pendrive| pendrive.place.outgoing_of());
-        let source = source.and_then(|at| self.vms.get(&at)).map(|vm| vm.name.clone());
+        let source = self.vms.get(&asker.domid);
+        let age_ms = source.map_or(0, |vm| vm.age_ms(&asker.key, around.now));
+        let source = source.map(|vm| vm.name.clone());
         if let (Some(pendrive), Some(source), Some(target)) =
             (self.pendrives.get(&image), source, self.vms.get(&to))
         {
@@ -80,8 +84,9 @@ impl Machine {
                 id,
                 kind,
                 source,
-                target: target.name.clone(),
+                target: Recipient::Vm(target.name.clone()),
                 size_mib: pendrive.size.mib(),
+                age_ms,
                 rule: LogText::new(rule),
                 expires_ms,
             };

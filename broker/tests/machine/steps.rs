@@ -2,14 +2,15 @@
 
 use broker::machine::{Event, RETRY_MS};
 use protocol::attach::{AttachFailure, Order};
-use protocol::dialog::{DialogEvent, QuestionId, QuestionKind};
+use protocol::dialog::{DialogEvent, Notice, QuestionId, QuestionKind, Recipient};
+use protocol::log::LogText;
 use protocol::monitor::MonitorEvent;
 use protocol::reply::Code::{Busy, Denied, Failed, Invalid, Ok as Granted, Pending, Unknown};
 use protocol::request::Verb;
 use protocol::supervise::Role;
 use protocol::types::{Device, SizeMib};
 
-use crate::world::{Fate, QUESTION_MS, WAIT_MS, World, domid, seq, settings};
+use crate::world::{Fate, QUESTION_MS, WAIT_MS, World, domid, name, seq, settings};
 
 #[test]
 fn a_pendrive_goes_from_one_vm_to_another_after_a_yes_and_ends_with_umount() {
@@ -21,7 +22,10 @@ fn a_pendrive_goes_from_one_vm_to_another_after_a_yes_and_ends_with_umount() {
     assert_eq!(world.codes(1, "s"), [Pending]);
     let question = world.questions.values().next().unwrap();
     assert_eq!((question.kind, question.size_mib), (QuestionKind::Transfer, 1024));
-    assert_eq!((question.source.as_str(), question.target.as_str()), ("work", "vault"));
+    assert_eq!(
+        (question.source.clone(), question.target.clone()),
+        (name("work"), Recipient::Vm(name("vault")))
+    );
     world.person_says(true);
     assert_eq!(world.codes(1, "s"), [Pending, Granted]);
     assert_eq!(world.holders(), [(domid(2), Device::Incoming)]);
@@ -82,11 +86,13 @@ fn l18_the_person_is_told_of_decisions_as_configured_and_not_flooded() {
         world.send(1, "mail", &format!("d{round}"));
     }
     assert_eq!(world.notices.len(), 1);
-    assert!(!world.notices[0].allowed);
+    assert!(matches!(world.notices[0], Notice::Decided { allowed: false, .. }));
     world.later(broker::machine::NOTICE_MS_MIN);
     world.send(1, "vault", "a");
     assert_eq!(world.notices.len(), 2);
-    assert_eq!((world.notices[1].allowed, world.notices[1].rule.as_str()), (true, "p.policy:1"));
+    let rule = LogText::new("p.policy:1");
+    let (source, target) = (name("work"), Recipient::Vm(name("vault")));
+    assert_eq!(world.notices[1], Notice::Decided { allowed: true, source, target, rule });
     world.new_pendrive(2, "n");
     world.send(2, "work", "quiet");
     assert_eq!(world.notices.len(), 2);
@@ -122,6 +128,21 @@ fn l5_killme_is_refused_from_a_vm_that_this_daemon_did_not_make() {
     world.ask(1, Verb::Killme, "k");
     world.work();
     assert_eq!(world.codes(1, "k"), [Denied]);
+}
+
+#[test]
+fn a_question_says_how_old_its_request_is() {
+    let mut world = World::new(&["work", "vault", "mail"]);
+    world.new_pendrive(1, "n");
+    world.new_pendrive(2, "n");
+    world.send(2, "mail", "first");
+    assert_eq!(world.questions.values().next().unwrap().age_ms, 0);
+    world.person_says(true);
+    world.send(1, "mail", "second");
+    world.now += 1_500;
+    world.person_says(true);
+    let waits = world.questions.values().next().unwrap();
+    assert_eq!((waits.kind, waits.age_ms), (QuestionKind::WaitForReceiver, 1_500));
 }
 
 #[test]
@@ -183,7 +204,7 @@ fn an_attach_that_failed_is_taken_back_before_the_image_is_destroyed() {
         assert!(world.carry_out(Fate::Done), "created");
         if arriving {
             world.work();
-            world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+            world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
             assert!(world.carry_out(Fate::Done), "detached");
             while !matches!(world.orders.front().map(|request| &request.order), Some(Order::Attach { .. })) {
                 assert!(world.carry_out(Fate::Done));
@@ -204,7 +225,7 @@ fn an_attach_that_failed_is_taken_back_before_the_image_is_destroyed() {
 fn a_detach_that_fails_keeps_the_pendrive_from_the_receiver_and_is_tried_again() {
     let mut world = World::with_policy(&["work", "vault"], "copy * * allow");
     world.new_pendrive(1, "n");
-    world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+    world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
     assert!(world.carry_out(Fate::Fails(AttachFailure::Xenstore)));
     world.work();
     assert_eq!(world.codes(1, "s"), [Failed]);
@@ -303,7 +324,7 @@ fn l4_a_vm_that_dies_at_any_step_leaves_nothing_behind() {
                     && world.codes(1, "s").is_empty()
                     && world.orders.is_empty()
                 {
-                    world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+                    world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
                 }
             }
             world.gone(victim);
@@ -383,7 +404,7 @@ fn a_device_that_the_vm_uses_before_the_broker_heard_of_it_is_no_error() {
     let mut world = World::with_policy(&["work", "vault"], "copy * * allow");
     world.ask(1, Verb::New { size: None }, "n");
     assert!(world.carry_out(Fate::Done), "created, and being attached");
-    world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+    world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
     assert!(world.carry_out(Fate::Done), "attached, and being detached");
     while world.codes(1, "n").is_empty()
         || !matches!(world.orders.front().map(|request| &request.order), Some(Order::Attach { .. }))

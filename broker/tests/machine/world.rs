@@ -9,7 +9,7 @@ use policy::Policy;
 use protocol::attach::{
     AttachFailure, AttachReply, AttachRequest, Attachment, InventoryItem, Order, OrderId, Outcome,
 };
-use protocol::dialog::{DialogCommand, DialogEvent, Notice, Question, QuestionId, QuestionKind};
+use protocol::dialog::{DialogCommand, DialogEvent, Notice, Question, QuestionId, QuestionKind, Recipient};
 use protocol::monitor::MonitorEvent;
 use protocol::reply::{Code, Reply};
 use protocol::request::{Request, Verb};
@@ -61,7 +61,7 @@ pub struct World {
     values: BTreeMap<Domid, MonitorEvent>,
     pub images: BTreeMap<ImageId, Option<(Domid, Device)>>,
     /// Pairs of VM names for which the person said yes, each good for one image.
-    permits: Vec<(VmName, VmName)>,
+    permits: Vec<(VmName, Recipient)>,
     arrived: BTreeMap<ImageId, Domid>,
     /// Whether a transfer needs a yes of the person.
     pub needs_yes: bool,
@@ -275,7 +275,7 @@ impl World {
         if let Some(before) = self.arrived.insert(image, to) {
             assert_eq!(before, to, "an image goes to one receiver only");
         } else if self.needs_yes {
-            let pair = (source.clone(), self.vms[&to].clone());
+            let pair = (source.clone(), Recipient::Vm(self.vms[&to].clone()));
             let permit = self.permits.iter().position(|permitted| *permitted == pair);
             self.permits.remove(permit.unwrap_or_else(|| panic!("no yes for {pair:?}")));
         }
