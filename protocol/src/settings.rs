@@ -28,6 +28,14 @@ pub struct BrokerSettings {
     pub incoming_writable: bool,
     /// Whether there is a dialog; without one every question is denied at once.
     pub has_dialog: bool,
+    /// Whether this host makes DisposableVMs; without a launcher whoever asks for one is refused.
+    pub has_launcher: bool,
+    /// Most DisposableVMs at once.
+    pub disposables_max: u32,
+    /// Most DisposableVMs at once that one VM's requests made.
+    pub disposables_per_vm_max: u32,
+    /// How long the launcher may take for one order, in milliseconds, a rebuild of the template included.
+    pub launch_ms_max: u32,
     /// Identifies this run of the host: domain numbers of another run mean nothing.
     pub boot_id: [u8; 16],
 }

@@ -4,6 +4,7 @@
 //! holds it against this file.
 
 mod check;
+mod disposables;
 mod fault;
 mod raw;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use protocol::supervise::Role;
 use protocol::types::SizeMib;
 
+pub use disposables::Disposables;
 pub use fault::ConfigError;
 
 /// The configuration when the command line names none.
@@ -40,6 +42,8 @@ pub struct Config {
     pub tags_file: PathBuf,
     /// The person.
     pub dialog: Dialog,
+    /// How DisposableVMs are made.
+    pub disposables: Disposables,
     /// Who the workers run as when root starts the daemon.
     pub accounts: Accounts,
 }

@@ -28,6 +28,10 @@ pub fn of_broker(config: &Config, boot_id: [u8; 16]) -> BrokerSettings {
         wait_ms_max: config.dialog.wait_s_max.saturating_mul(MS_PER_S),
         incoming_writable: config.dialog.incoming_writable,
         has_dialog: config.dialog.kind != DialogKind::None,
+        has_launcher: config.disposables.are_made(),
+        disposables_max: config.disposables.total_max,
+        disposables_per_vm_max: config.disposables.per_vm_max,
+        launch_ms_max: config.disposables.launch_s_max().saturating_mul(MS_PER_S),
         boot_id,
     }
 }

@@ -40,6 +40,10 @@ pub fn settings() -> BrokerSettings {
         wait_ms_max: WAIT_MS,
         incoming_writable: false,
         has_dialog: true,
+        has_launcher: true,
+        disposables_max: 8,
+        disposables_per_vm_max: 4,
+        launch_ms_max: 690_000,
         boot_id: [7; 16],
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use protocol::types::SizeMib;
 use toml::Spanned;
 
+use super::disposables::disposables;
 use super::fault::Fault;
 use super::raw::{Key, RawAccounts, RawConfig, RawDialog, RawImages};
 use super::{Account, Accounts, Config, Dialog, DialogKind, HostKind, Images, PATH_BYTES_MAX};
@@ -57,6 +58,7 @@ pub(super) fn check(text: &str) -> Result<Config, Fault> {
         policy_directory: path(&raw.policy.directory, "/etc/qfilexchgd/policy.d")?,
         tags_file: path(&raw.policy.tags_file, "/etc/qfilexchgd/tags")?,
         dialog: dialog(&raw.dialog)?,
+        disposables: disposables(&raw.disposables)?,
         accounts: accounts(&raw.accounts, host)?,
     })
 }
@@ -157,7 +159,7 @@ fn account(key: &Spanned<String>) -> Result<Account, Fault> {
 }
 
 /// A number, or its default.
-fn number(key: &Key<i64>, default: u32, bounds: &RangeInclusive<u32>) -> Result<u32, Fault> {
+pub(super) fn number(key: &Key<i64>, default: u32, bounds: &RangeInclusive<u32>) -> Result<u32, Fault> {
     let Some(key) = key else { return Ok(default) };
     match u32::try_from(*key.get_ref()) {
         Ok(number) if bounds.contains(&number) => Ok(number),
@@ -173,7 +175,7 @@ fn size(key: &Key<i64>, default: u32) -> Result<SizeMib, Fault> {
 }
 
 /// An absolute path, or its default.
-fn path(key: &Key<String>, default: &str) -> Result<PathBuf, Fault> {
+pub(super) fn path(key: &Key<String>, default: &str) -> Result<PathBuf, Fault> {
     let Some(key) = key else { return Ok(PathBuf::from(default)) };
     let text = key.get_ref();
     if !text.starts_with('/') {
@@ -185,10 +187,10 @@ fn path(key: &Key<String>, default: &str) -> Result<PathBuf, Fault> {
     Ok(PathBuf::from(text))
 }
 
-fn at<T>(key: &Spanned<T>, text: &str) -> Fault {
+pub(super) fn at<T>(key: &Spanned<T>, text: &str) -> Fault {
     Fault { span: Some(key.span()), text: text.to_owned() }
 }
 
-fn span<T>(key: &Key<T>) -> Option<Range<usize>> {
+pub(super) fn span<T>(key: &Key<T>) -> Option<Range<usize>> {
     key.as_ref().map(Spanned::span)
 }

@@ -16,6 +16,7 @@ pub(super) struct RawConfig {
     pub journal: RawJournal,
     pub policy: RawPolicy,
     pub dialog: RawDialog,
+    pub disposables: RawDisposables,
     pub accounts: RawAccounts,
 }
 
@@ -67,6 +68,24 @@ pub(super) struct RawDialog {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDisposables {
+    pub create: Key<Vec<Spanned<String>>>,
+    pub destroy: Key<Vec<Spanned<String>>>,
+    pub exists: Key<Vec<Spanned<String>>>,
+    pub rebuild: Key<Vec<Spanned<String>>>,
+    pub free_memory: Key<Vec<Spanned<String>>>,
+    pub template: Key<String>,
+    pub base: Key<String>,
+    pub memory_mib_min: Key<i64>,
+    pub total_max: Key<i64>,
+    pub per_vm_max: Key<i64>,
+    pub create_s_max: Key<i64>,
+    pub destroy_s_max: Key<i64>,
+    pub rebuild_s_max: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct RawAccounts {
     pub broker: Key<String>,
@@ -81,7 +100,7 @@ impl RawConfig {
     /// Whether every key there is has a value. Written without `..`, so that a new key does not compile until
     /// it is listed here, and then fails the test of the shipped file until it is documented there.
     pub fn is_complete(&self) -> bool {
-        let Self { host, images, journal, policy, dialog, accounts } = self;
+        let Self { host, images, journal, policy, dialog, disposables, accounts } = self;
         let RawHost { kind, xenstored_socket, boot_id_file } = host;
         let host = [kind, xenstored_socket, boot_id_file].iter().all(|key| key.is_some());
         let RawImages {
@@ -120,6 +139,31 @@ impl RawConfig {
         let dialog = kind.is_some() && incoming_writable.is_some() && times;
         let RawAccounts { broker, xs_monitor, xs_gate, attacher, dialog: asker } = accounts;
         let accounts = [broker, xs_monitor, xs_gate, attacher, asker].iter().all(|key| key.is_some());
-        host && images && journal.is_some() && policy && dialog && accounts
+        disposables.is_complete() && host && images && journal.is_some() && policy && dialog && accounts
+    }
+}
+
+#[cfg(test)]
+impl RawDisposables {
+    /// As for the whole file.
+    fn is_complete(&self) -> bool {
+        let Self {
+            create,
+            destroy,
+            exists,
+            rebuild,
+            free_memory,
+            template,
+            base,
+            memory_mib_min,
+            total_max,
+            per_vm_max,
+            create_s_max,
+            destroy_s_max,
+            rebuild_s_max,
+        } = self;
+        let commands = [create, destroy, exists, rebuild, free_memory].iter().all(|key| key.is_some());
+        let numbers = [memory_mib_min, total_max, per_vm_max, create_s_max, destroy_s_max, rebuild_s_max];
+        commands && template.is_some() && base.is_some() && numbers.iter().all(|key| key.is_some())
     }
 }

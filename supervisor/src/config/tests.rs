@@ -1,7 +1,9 @@
 //! The shipped file, and every way to be refused.
 
+use super::disposables::{COMMAND_WORD_BYTES_MAX, COMMAND_WORDS_MAX};
 use super::raw::RawConfig;
 use super::*;
+use protocol::launch::DISPOSABLES_MAX;
 
 const SHIPPED: &str = include_str!("../../../packaging/qfilexchgd.toml");
 
@@ -79,6 +81,12 @@ fn l19_numbers_are_bounded_at_both_ends() {
         ("images", "loop_count", 64, 256),
         ("dialog", "question_s_max", 5, 3600),
         ("dialog", "wait_s_max", 5, 86_400),
+        ("disposables", "memory_mib_min", 0, 1_048_576),
+        ("disposables", "total_max", 4, i64::try_from(DISPOSABLES_MAX).unwrap()),
+        ("disposables", "per_vm_max", 1, 8),
+        ("disposables", "create_s_max", 1, 600),
+        ("disposables", "destroy_s_max", 1, 600),
+        ("disposables", "rebuild_s_max", 1, 7200),
     ];
     for (section, key, min, max) in cases {
         let with = |number: i64| parse(&format!("[{section}]\n{key} = {number}\n"));
@@ -161,4 +169,58 @@ fn l19_a_file_is_read_up_to_its_bound_and_no_further() {
         std::fs::write(&file, "#".repeat(length)).unwrap();
         assert_eq!(Config::load(&file).is_ok(), fits, "{length} bytes");
     }
+}
+
+#[test]
+fn commands_are_lists_of_bounded_words_with_an_absolute_program() {
+    let with = |create: &str| {
+        parse(&format!("[disposables]\ndestroy = [\"/d\", \"{{name}}\"]\ncreate = {create}\n"))
+    };
+    let made = with("[\"/c\", 'name=\"{name}\"']").unwrap().disposables;
+    assert_eq!(made.create, ["/c", "name=\"{name}\""]);
+    assert!(made.are_made());
+    assert!(!with("[]").unwrap().disposables.are_made());
+    let program = with("[\"c\", \"{name}\"]").unwrap_err();
+    assert!(program.starts_with("f.toml:3:11: the program of a command is an absolute path"), "{program}");
+    assert!(with("[\"/c{name}\", \"{name}\"]").unwrap_err().contains("absolute path"));
+    assert!(with("[\"\", \"{name}\"]").unwrap_err().contains("absolute path"));
+    assert!(with("[\"/c\"]").unwrap_err().contains("which VM"));
+    assert!(with("[\"/c\", \"{name}\\u0000\"]").unwrap_err().contains("no NUL"));
+    assert!(with("\"/c {name}\"").is_err());
+    let no_end = refused("[disposables]\ncreate = [\"/c\", \"{name}\"]\n");
+    assert_eq!(no_end, "f.toml:2:10: create without destroy: no DisposableVM would ever end");
+    for about_none in ["rebuild", "free_memory"] {
+        assert!(
+            refused(&format!("[disposables]\n{about_none} = [\"/c\", \"{{name}}\"]\n")).contains("no VM")
+        );
+    }
+    assert!(refused("[disposables]\nbase = \"/b\"\n").contains("nothing to compare"));
+    assert!(refused("[disposables]\ntemplate = \"b\"\n").contains("absolute"));
+    assert!(refused("[disposables]\nper_vm_max = 9\n").contains("exceeds"));
+}
+
+#[test]
+fn l19_commands_are_bounded_in_words_and_bytes() {
+    let with = |words: &[String]| {
+        let all: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        parse(&format!("[disposables]\nfree_memory = [{}]\n", all.join(",")))
+    };
+    let program = || "/c".to_owned();
+    for (count, fits) in [(0, true), (1, true), (COMMAND_WORDS_MAX, true), (COMMAND_WORDS_MAX + 1, false)] {
+        let words: Vec<String> = std::iter::repeat_with(program).take(count).collect();
+        assert_eq!(with(&words).is_ok(), fits, "{count} words");
+    }
+    for (length, fits) in
+        [(0, true), (1, true), (COMMAND_WORD_BYTES_MAX, true), (COMMAND_WORD_BYTES_MAX + 1, false)]
+    {
+        assert_eq!(with(&[program(), "a".repeat(length)]).is_ok(), fits, "{length} bytes");
+    }
+}
+
+#[test]
+fn an_order_to_the_launcher_may_take_as_long_as_all_its_commands() {
+    let made = parse("[disposables]\ncreate_s_max = 7\nrebuild_s_max = 100\n").unwrap().disposables;
+    assert_eq!(made.launch_s_max(), 10 + 100 + 7 + 10);
+    let made = parse("[disposables]\ndestroy_s_max = 600\nrebuild_s_max = 1\ncreate_s_max = 1\n").unwrap();
+    assert_eq!(made.disposables.launch_s_max(), 600 + 10 + 10);
 }
