@@ -5,9 +5,10 @@
 //! namespaces and none outside, which is what it needs to enter its sandbox.
 
 mod child;
+mod command;
 mod maps;
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -19,6 +20,7 @@ use crate::inherit::last_errno;
 use crate::profile::Namespaces;
 
 pub use child::Stage;
+pub use command::Command;
 
 /// What to start, and how.
 #[derive(Debug)]
@@ -54,6 +56,9 @@ pub enum SpawnError {
     /// An argument holds a NUL byte.
     #[error("an argument of {0} holds a NUL byte")]
     Argument(String),
+    /// The path of a program does not begin with `/`.
+    #[error("{0} is no absolute path")]
+    NotAbsolute(String),
     /// The parent's part failed.
     #[error("starting {program}: {tried} failed: {errno}")]
     Parent {
@@ -108,16 +113,23 @@ impl Spawn<'_> {
     /// # Errors
     /// Which step failed, here or in the new process; nothing is left running then.
     pub fn start(&self) -> Result<Child, SpawnError> {
+        self.start_at(c"", &[])
+    }
+
+    /// As [`Spawn::start`], with an environment; a path that is not empty is the program's.
+    fn start_at(&self, path: &CStr, environment: &[CString]) -> Result<Child, SpawnError> {
         let argv = self.argv()?;
-        let mut argv_pointers: Vec<*const libc::c_char> = argv.iter().map(|arg| arg.as_ptr()).collect();
-        argv_pointers.push(std::ptr::null());
+        let argv_pointers = pointers(&argv);
+        let environment_pointers = pointers(environment);
         let (go_read, go_write) = self.pipe()?;
         let (report_read, report_write) = self.pipe()?;
         let mut sources: Vec<RawFd> = self.stdio.iter().map(AsRawFd::as_raw_fd).collect();
         sources.extend(self.descriptors.iter().map(AsRawFd::as_raw_fd));
         let mut plan = child::Plan {
             program: self.program.as_raw_fd(),
+            path: path.as_ptr(),
             argv: argv_pointers.as_ptr(),
+            environment: environment_pointers.as_ptr(),
             sources: &mut sources,
             go_read: go_read.as_raw_fd(),
             go_write: go_write.as_raw_fd(),
@@ -143,8 +155,11 @@ impl Spawn<'_> {
 
     fn argv(&self) -> Result<Vec<CString>, SpawnError> {
         let all = std::iter::once(OsStr::new(self.argv0)).chain(self.args.iter().copied());
-        all.map(|arg| CString::new(arg.as_bytes()).map_err(|_| SpawnError::Argument(self.argv0.to_owned())))
-            .collect()
+        all.map(|arg| self.c_string(arg)).collect()
+    }
+
+    fn c_string(&self, text: &OsStr) -> Result<CString, SpawnError> {
+        CString::new(text.as_bytes()).map_err(|_| SpawnError::Argument(self.argv0.to_owned()))
     }
 
     /// Which ids the new process takes, seen from inside of its namespace.
@@ -201,6 +216,11 @@ impl Spawn<'_> {
     }
 }
 
+/// What exec takes: the address of each, and a null pointer.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+}
+
 impl Child {
     /// Its process id, as the caller sees it. Valid until it has been waited for.
     #[must_use]
@@ -220,6 +240,23 @@ impl Child {
     /// The kernel's, when the signal may not be sent.
     pub fn kill(&self) -> std::io::Result<()> {
         match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Sends SIGKILL to it and to everything that it has started and that has not left its session; nothing happens
+    /// once it was waited for, since its number may then be another's.
+    ///
+    /// # Errors
+    /// The kernel's, when the signal may not be sent.
+    pub fn kill_session(&self) -> std::io::Result<()> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        // A started process is the leader of its session, and so of its process group.
+        let leader = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        match leader.map_or(Err(Errno::SRCH), |pid| rustix::process::kill_process_group(pid, Signal::KILL)) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(errno) => Err(errno.into()),
         }

@@ -106,8 +106,12 @@ pub(super) enum Ids {
 /// Everything that the new process needs, made before it exists.
 pub(super) struct Plan<'a> {
     pub(super) program: RawFd,
+    /// Its absolute path, or an empty string: then it is what `program` is. Valid while the plan is.
+    pub(super) path: *const libc::c_char,
     /// NULL-terminated, and valid while the plan is.
     pub(super) argv: *const *const libc::c_char,
+    /// The same.
+    pub(super) environment: *const *const libc::c_char,
     /// What becomes descriptors 0, 1, 2, 3, …
     pub(super) sources: &'a mut [RawFd],
     pub(super) go_read: RawFd,
@@ -307,16 +311,15 @@ fn leave_session() -> Result<(), Failure> {
 }
 
 fn execute(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
-    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
-    // SAFETY: the path is an empty C string, and both arrays end with a null pointer. `argv` is valid while the plan
-    // is. Returns only when it fails.
+    // SAFETY: the path is a C string, and both arrays end with a null pointer; all are valid while the plan is. An
+    // absolute path makes the kernel ignore the descriptor. Returns only when it fails.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
             plan.program,
-            c"".as_ptr(),
+            plan.path,
             plan.argv,
-            environment.as_ptr(),
+            plan.environment,
             libc::AT_EMPTY_PATH,
         )
     };

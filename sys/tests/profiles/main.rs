@@ -10,6 +10,7 @@
 )]
 
 mod acts;
+mod commands;
 mod probe;
 mod started;
 mod under_profiles;
@@ -31,7 +32,7 @@ fn main() {
     }
     let mut failed = 0;
     let mut passed = 0;
-    for (name, test) in started::TESTS.iter().chain(under_profiles::TESTS) {
+    for (name, test) in started::TESTS.iter().chain(commands::TESTS).chain(under_profiles::TESTS) {
         if !filter.is_empty() && !filter.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
