@@ -9,11 +9,12 @@
 //! - *Ends when:* the broker is gone, or when xenstored, the image directory or the loop devices fail it.
 
 use std::io::IoSlice;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
+use attacher::settings::read_all;
 use attacher::worker::{self, Resources};
 use protocol::attach::AttachReply;
-use protocol::codec::{self, SETTINGS_BYTES_MAX};
+use protocol::codec;
 use protocol::log::{Level, LogLine};
 use protocol::settings::{AttacherSettings, Backing};
 use rustix::io::Errno;
@@ -59,22 +60,6 @@ fn take(mut inherited: Inherited) -> Result<Resources, StartError> {
         Backing::File { .. } => None,
     };
     Ok(Resources { edge, xenstored, images, loops, settings })
-}
-
-/// Reads the sealed memory file of the settings from its start.
-fn read_all(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    while bytes.len() <= SETTINGS_BYTES_MAX {
-        let offset = u64::try_from(bytes.len()).map_err(|_| Errno::OVERFLOW)?;
-        match rustix::io::pread(file, &mut buffer, offset) {
-            Ok(0) => break,
-            Ok(count) => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(bytes)
 }
 
 /// Tells the broker where a panic was, or why the sandbox could not be entered.

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::Policy;
 use protocol::attach::{AttachReply, AttachRequest, ORDERS_OPEN_MAX, Order, OrderId};
 use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, QuestionId};
+use protocol::launch::{LaunchReply, LaunchRequest};
 use protocol::log::Level;
 use protocol::monitor::{self, MonitorEvent, MonitorState};
 use protocol::reply::{Code, Detail, Reply};
@@ -59,6 +60,8 @@ pub enum Event {
     Attacher(AttachReply),
     /// The dialog says something.
     Dialog(DialogEvent),
+    /// dvm-launcher says something.
+    Launcher(LaunchReply),
     /// A worker has been started.
     Started(Role),
     /// A worker has ended.
@@ -76,6 +79,8 @@ pub enum Action {
     Order(AttachRequest),
     /// Tell the dialog.
     Dialog(DialogCommand),
+    /// Give dvm-launcher an order.
+    Launch(LaunchRequest),
     /// Have this worker ended and started anew: it broke its protocol.
     Restart(Role),
     /// Requests are served from now on.
@@ -177,6 +182,7 @@ impl Machine {
             Event::Monitor(event) => self.monitor_said(event, around),
             Event::Attacher(reply) => self.attacher_said(reply, around),
             Event::Dialog(event) => self.dialog_said(event, around),
+            Event::Launcher(reply) => self.launcher_said(reply),
             Event::Started(role) => self.started(role, around),
             Event::Ended(role, how) => self.ended(role, how, around),
             Event::Tick => {}
@@ -269,6 +275,15 @@ impl Machine {
         }
     }
 
+    fn launcher_said(&mut self, reply: LaunchReply) {
+        match reply {
+            LaunchReply::Log(line) => self.log(line.level, format!("dvm-launcher: {}", line.text.as_str())),
+            LaunchReply::Rebuilding { .. } | LaunchReply::Finished { .. } => {
+                self.violated(Role::Launcher, "an answer to no order");
+            }
+        }
+    }
+
     fn started(&mut self, role: Role, around: &mut Surroundings<'_>) {
         match role {
             Role::Attacher => self.take_stock(around),
@@ -277,7 +292,7 @@ impl Machine {
                 self.vms.values_mut().for_each(|vm| vm.listed = false);
             }
             Role::Dialog => self.dialog = Some(DialogState::NothingAsked),
-            Role::Gate | Role::Broker => {}
+            Role::Gate | Role::Broker | Role::Launcher => {}
         }
     }
 
@@ -290,7 +305,7 @@ impl Machine {
                 self.dialog = None;
                 self.nobody_to_ask(around);
             }
-            Role::Gate | Role::Broker => {}
+            Role::Gate | Role::Broker | Role::Launcher => {}
         }
     }
 
@@ -318,7 +333,7 @@ impl Machine {
             Role::Attacher => self.attacher_lost(),
             Role::Monitor | Role::Gate => self.monitor = None,
             Role::Dialog => self.dialog = None,
-            Role::Broker => {}
+            Role::Broker | Role::Launcher => {}
         }
         self.actions.push(Action::Restart(role));
     }

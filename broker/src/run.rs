@@ -101,7 +101,7 @@ impl Broker {
             if !self.hear_supervisor(log)? {
                 return Ok(());
             }
-            for role in [Role::Attacher, Role::Dialog, Role::Monitor, Role::Gate] {
+            for role in [Role::Attacher, Role::Launcher, Role::Dialog, Role::Monitor, Role::Gate] {
                 self.hear(role, log)?;
             }
             self.step(Event::Tick, log)?;
@@ -232,6 +232,10 @@ impl Broker {
             Action::Dialog(command) => {
                 self.journal.sync()?;
                 self.edges.tell_dialog(&command).map_err(|error| (Role::Dialog, error))
+            }
+            Action::Launch(request) => {
+                self.journal.sync()?;
+                self.edges.launch(&request).map_err(|error| (Role::Launcher, error))
             }
             Action::Restart(role) => {
                 self.edges.close(role);

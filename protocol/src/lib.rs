@@ -16,6 +16,7 @@ pub mod log;
 pub mod monitor;
 pub mod reply;
 pub mod request;
+pub mod runner;
 pub mod settings;
 pub mod supervise;
 pub mod types;

@@ -59,6 +59,31 @@ pub struct AttacherSettings {
     pub close_ms_max: u32,
 }
 
+/// What dvm-launcher is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct LauncherSettings {
+    /// Whether the existence of a DisposableVM can be asked for.
+    pub has_exists: bool,
+    /// Whether the template can be made anew.
+    pub has_rebuild: bool,
+    /// Whether the free memory can be asked for.
+    pub has_free_memory: bool,
+    /// Whether there must be a template.
+    pub has_template: bool,
+    /// Whether the template must not be older than its base.
+    pub has_base: bool,
+    /// Memory in MiB that must be free for each DisposableVM that is made.
+    pub memory_mib_min: u32,
+    /// How long making one may take, in milliseconds.
+    pub create_ms_max: u32,
+    /// How long ending one may take, in milliseconds.
+    pub destroy_ms_max: u32,
+    /// How long making the template may take, in milliseconds.
+    pub rebuild_ms_max: u32,
+    /// How long a command that only asks something may take, in milliseconds.
+    pub ask_ms_max: u32,
+}
+
 /// How images are given to the block back end.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Backing {

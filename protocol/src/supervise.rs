@@ -17,11 +17,14 @@ pub enum Role {
     Attacher,
     /// Asks the person.
     Dialog,
+    /// Has DisposableVMs made and destroyed.
+    Launcher,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 5] = [Self::Broker, Self::Monitor, Self::Gate, Self::Attacher, Self::Dialog];
+    pub const ALL: [Self; 6] =
+        [Self::Broker, Self::Monitor, Self::Gate, Self::Attacher, Self::Dialog, Self::Launcher];
 
     /// The name of its process: its folder, its profile, its argv\[0\].
     #[must_use]
@@ -32,6 +35,7 @@ impl Role {
             Self::Gate => "xs-gate",
             Self::Attacher => "attacher",
             Self::Dialog => "dialog",
+            Self::Launcher => "dvm-launcher",
         }
     }
 }
@@ -93,7 +97,7 @@ pub enum SupervisorOrder {
 #[must_use]
 pub fn has_edge(role: Role) -> bool {
     match role {
-        Role::Monitor | Role::Gate | Role::Attacher | Role::Dialog => true,
+        Role::Monitor | Role::Gate | Role::Attacher | Role::Dialog | Role::Launcher => true,
         Role::Broker => false,
     }
 }

@@ -41,6 +41,9 @@ pub enum ValueError {
     /// The number of a DisposableVM out of its bounds.
     #[error("the number of a DisposableVM is 1 to 9999")]
     DisposableNumber,
+    /// More output of a command than is kept.
+    #[error("at most 320 bytes of a command's output are kept")]
+    Output,
 }
 
 /// The number of a running guest, 1 to 32751. Domain 0 is not a guest and has no such value.

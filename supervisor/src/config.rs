@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use protocol::supervise::Role;
 use protocol::types::SizeMib;
 
-pub use disposables::Disposables;
+pub use disposables::{ASK_S_MAX, Disposables};
 pub use fault::ConfigError;
 
 /// The configuration when the command line names none.
@@ -136,6 +136,8 @@ pub struct Accounts {
     pub attacher: Account,
     /// The dialog.
     pub dialog: Account,
+    /// The launcher.
+    pub dvm_launcher: Account,
 }
 
 impl Accounts {
@@ -148,6 +150,7 @@ impl Accounts {
             Role::Gate => &self.xs_gate,
             Role::Attacher => &self.attacher,
             Role::Dialog => &self.dialog,
+            Role::Launcher => &self.dvm_launcher,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod open;
 pub mod policy_files;
 pub mod programs;
 pub mod run;
+pub mod runner;
 pub mod settings;
 pub mod workers;
 pub mod xenstored;

@@ -32,11 +32,13 @@ pub enum Unit {
     Monitoring,
     /// The dialog.
     Dialog,
+    /// The launcher of DisposableVMs.
+    Launcher,
 }
 
 impl Unit {
     /// Every unit, in the order in which they are started.
-    pub const ALL: [Self; 4] = [Self::Broker, Self::Attacher, Self::Monitoring, Self::Dialog];
+    pub const ALL: [Self; 5] = [Self::Broker, Self::Attacher, Self::Launcher, Self::Monitoring, Self::Dialog];
 
     /// The unit of a process.
     #[must_use]
@@ -46,6 +48,7 @@ impl Unit {
             Role::Attacher => Self::Attacher,
             Role::Monitor | Role::Gate => Self::Monitoring,
             Role::Dialog => Self::Dialog,
+            Role::Launcher => Self::Launcher,
         }
     }
 
@@ -57,6 +60,7 @@ impl Unit {
             Self::Attacher => &[Role::Attacher],
             Self::Monitoring => &[Role::Gate, Role::Monitor],
             Self::Dialog => &[Role::Dialog],
+            Self::Launcher => &[Role::Launcher],
         }
     }
 }
@@ -119,6 +123,7 @@ enum Life {
 #[derive(Debug)]
 pub struct Machine {
     has_dialog: bool,
+    has_launcher: bool,
     phase: Phase,
     lives: BTreeMap<Role, Life>,
     /// When each unit was started anew, oldest first, at most [`RESTARTS_MAX`] of each.
@@ -128,9 +133,9 @@ pub struct Machine {
 impl Machine {
     /// A daemon that has not begun.
     #[must_use]
-    pub fn new(has_dialog: bool) -> Self {
+    pub fn new(has_dialog: bool, has_launcher: bool) -> Self {
         let (lives, restarts_ms) = (BTreeMap::new(), BTreeMap::new());
-        Self { has_dialog, phase: Phase::Serving, lives, restarts_ms }
+        Self { has_dialog, has_launcher, phase: Phase::Serving, lives, restarts_ms }
     }
 
     /// What an event means.
@@ -235,7 +240,12 @@ impl Machine {
 
     fn start_all(&mut self, actions: &mut Vec<Action>) {
         for unit in Unit::ALL {
-            if unit != Unit::Dialog || self.has_dialog {
+            let is_wanted = match unit {
+                Unit::Broker | Unit::Attacher | Unit::Monitoring => true,
+                Unit::Dialog => self.has_dialog,
+                Unit::Launcher => self.has_launcher,
+            };
+            if is_wanted {
                 self.start(unit, actions);
             }
         }

@@ -1,7 +1,7 @@
 //! Everything that is opened before the first worker runs.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use policy::Policy;
@@ -13,6 +13,7 @@ use sys::spawn::Account;
 use crate::config::{Config, ConfigError, DialogKind, HostKind};
 use crate::directories::{self, DirectoryError, JournalFiles};
 use crate::programs::Programs;
+use crate::runner::{self, Runner};
 use crate::{accounts, memory_file, settings, xenstored};
 
 /// Why the daemon cannot start.
@@ -65,6 +66,10 @@ pub struct Opened {
     pub xenstored_socket: PathBuf,
     /// Whether there is a dialog.
     pub has_dialog: bool,
+    /// What dvm-launcher is told.
+    pub launcher_settings: OwnedFd,
+    /// What runs the commands that make DisposableVMs, if any are made.
+    pub runner: Option<Runner>,
 }
 
 impl Opened {
@@ -98,10 +103,19 @@ impl Opened {
             .map_err(|_| OpenError::PolicyTooLong)?;
         let for_attacher =
             codec::encode_settings(&settings::of_attacher(config)?).map_err(|_| OpenError::PolicyTooLong)?;
+        let null = null()?;
+        let in_memory = || io(Path::new("a file in memory"));
+        let launcher_settings = runner::launcher_settings(&config.disposables).map_err(in_memory())?;
+        let mut runner = None;
+        if config.disposables.are_made() {
+            let for_runner = runner::runner_settings(config)?.map_err(in_memory())?;
+            let started = Runner::start(programs.runner(), null.as_fd(), &for_runner);
+            runner = Some(started.map_err(io(Path::new(runner::RUNNER)))?);
+        }
         Ok(Self {
             programs,
             accounts,
-            null: null()?,
+            null,
             journal,
             images: images.into(),
             loops,
@@ -109,6 +123,8 @@ impl Opened {
             attacher_settings: memory("settings of the attacher", &for_attacher)?,
             xenstored_socket: config.xenstored_socket.clone(),
             has_dialog: config.dialog.kind != DialogKind::None,
+            launcher_settings,
+            runner,
         })
     }
 }

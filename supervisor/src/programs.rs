@@ -8,6 +8,8 @@ use protocol::supervise::Role;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::runner::RUNNER;
+
 /// Where packages put them.
 pub const PROGRAMS_DIRECTORY: &str = "/usr/lib/qfilexchgd";
 
@@ -15,6 +17,7 @@ pub const PROGRAMS_DIRECTORY: &str = "/usr/lib/qfilexchgd";
 #[derive(Debug)]
 pub struct Programs {
     opened: BTreeMap<Role, OwnedFd>,
+    runner: OwnedFd,
 }
 
 impl Programs {
@@ -34,15 +37,21 @@ impl Programs {
 
     fn open_in(directory: &Path) -> Result<Self, (PathBuf, Errno)> {
         let mut opened = BTreeMap::new();
+        let open = |name| {
+            let path = directory.join(name);
+            rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| (path, errno))
+        };
         for role in Role::ALL {
-            let path = directory.join(role.process());
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            match rustix::fs::open(&path, flags, Mode::empty()) {
-                Ok(program) => opened.insert(role, program),
-                Err(errno) => return Err((path, errno)),
-            };
+            opened.insert(role, open(role.process())?);
         }
-        Ok(Self { opened })
+        Ok(Self { opened, runner: open(RUNNER)? })
+    }
+
+    /// The program of dvm-runner.
+    #[must_use]
+    pub fn runner(&self) -> BorrowedFd<'_> {
+        self.runner.as_fd()
     }
 
     /// The program of a worker.
@@ -59,10 +68,10 @@ mod tests {
     #[test]
     fn programs_are_taken_from_one_folder_or_not_at_all() {
         let directory = tempfile::tempdir().unwrap();
-        for (count, role) in Role::ALL.into_iter().enumerate() {
+        for name in Role::ALL.map(Role::process).into_iter().chain([RUNNER]) {
             let missing = Programs::open_in(directory.path()).unwrap_err();
-            assert_eq!(missing.0, directory.path().join(Role::ALL[count].process()));
-            std::fs::write(directory.path().join(role.process()), "").unwrap();
+            assert_eq!(missing.0, directory.path().join(name));
+            std::fs::write(directory.path().join(name), "").unwrap();
         }
         let programs = Programs::open_in(directory.path()).unwrap();
         assert!(Role::ALL.into_iter().all(|role| programs.of(role).is_some()));

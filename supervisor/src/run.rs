@@ -41,6 +41,9 @@ pub enum RunError {
         RESTART_WINDOW_MS / 1000
     )]
     EndsAgainAndAgain(Unit),
+    /// What runs the toolstack's commands cannot be started again from within the sandbox.
+    #[error("dvm-runner ended ({0}), and can be started only with the whole daemon: giving up")]
+    RunnerEnded(Ended),
     /// A system call of its own failed.
     #[error("{tried}: {error}")]
     Io {
@@ -80,7 +83,7 @@ pub fn run(
     _sandboxed: &Sandboxed,
 ) -> Result<(), RunError> {
     let mut supervisor = Supervisor {
-        machine: Machine::new(opened.has_dialog),
+        machine: Machine::new(opened.has_dialog, opened.runner.is_some()),
         opened,
         signals,
         notifier,
@@ -147,10 +150,15 @@ impl Supervisor {
             let (gate, monitor) = UnixStream::pair().map_err(io_error("making a stream"))?;
             (gates_end, monitors_end) = (Some(OwnedFd::from(gate)), Some(OwnedFd::from(monitor)));
         }
+        let mut launchers_end = None;
+        if let (Unit::Launcher, Some(runner)) = (unit, &mut self.opened.runner) {
+            launchers_end = Some(runner.new_launcher().map_err(io_error("announcing a launcher"))?);
+        }
         for role in unit.roles() {
             let stream = match role {
                 Role::Gate => gates_end.as_ref(),
                 Role::Monitor => monitors_end.as_ref(),
+                Role::Launcher => launchers_end.as_ref(),
                 Role::Broker | Role::Attacher | Role::Dialog => None,
             };
             self.start_one(*role, stream)?;
@@ -203,6 +211,12 @@ impl Supervisor {
         {
             self.events.push_back(Event::Terminate);
         }
+        if let Some(runner) = &mut self.opened.runner
+            && ready.next() == Some(true)
+            && let Some(ended) = runner.try_wait().map_err(io_error("waiting for dvm-runner"))?
+        {
+            return Err(RunError::RunnerEnded(ended));
+        }
         if self.broker.is_some() && ready.next() == Some(true) {
             self.serve_broker();
         }
@@ -214,9 +228,12 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Which of these is ready: the signals, the broker's edge if there is one, the workers in this order.
+    /// Which of these is ready: the signals, dvm-runner and the broker's edge if there are any, the workers in this order.
     fn poll(&self) -> Result<(Vec<Role>, Vec<bool>), RunError> {
         let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some(runner) = &self.opened.runner {
+            waiting.push(PollFd::from_borrowed_fd(runner.pidfd(), PollFlags::IN));
+        }
         if let Some(broker) = &self.broker {
             let out = if broker.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
             waiting.push(PollFd::from_borrowed_fd(broker.as_fd(), PollFlags::IN | out));

@@ -11,7 +11,8 @@ use crate::files::read_text;
 
 /// Longest file that may hold the UUID of this run of the host, in bytes.
 const BOOT_ID_BYTES_MAX: usize = 256;
-const MS_PER_S: u32 = 1000;
+/// Milliseconds of a second.
+pub(crate) const MS_PER_S: u32 = 1000;
 
 /// The limits that the broker keeps.
 #[must_use]

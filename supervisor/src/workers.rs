@@ -46,11 +46,12 @@ pub fn profile(role: Role) -> &'static Profile {
         Role::Gate => &sandbox_profiles::XS_GATE,
         Role::Attacher => &sandbox_profiles::ATTACHER,
         Role::Dialog => &sandbox_profiles::DIALOG_TERMINAL,
+        Role::Launcher => &sandbox_profiles::DVM_LAUNCHER,
     }
 }
 
 /// Starts a worker. `edge` is its end of the edge to the broker (to the supervisor, for the broker itself), and
-/// `stream` that of the one between gate and monitor.
+/// `stream` that of the one between gate and monitor, or between launcher and runner.
 ///
 /// # Errors
 /// [`WorkerError`]; nothing is left running then.
@@ -66,7 +67,7 @@ pub fn start(
             let connected = xenstored::connect(&opened.xenstored_socket);
             Some(connected.map_err(fault("connecting to xenstored"))?)
         }
-        Role::Broker | Role::Monitor | Role::Dialog => None,
+        Role::Broker | Role::Monitor | Role::Dialog | Role::Launcher => None,
     };
     let named = named(role, opened, edge, stream, xenstored.as_ref());
     let profile = profile(role);
@@ -125,6 +126,9 @@ fn named<'a>(
         Role::Gate => vec![("edge", Some(edge)), ("xenstored", xenstored), ("monitor", stream)],
         Role::Monitor => vec![("edge", Some(edge)), ("gate", stream)],
         Role::Dialog => vec![("edge", Some(edge))],
+        Role::Launcher => {
+            vec![("edge", Some(edge)), ("settings", Some(&opened.launcher_settings)), ("runner", stream)]
+        }
     };
     all.into_iter().filter_map(|(name, descriptor)| Some((name, descriptor?.as_fd()))).collect()
 }
@@ -135,6 +139,7 @@ fn shared(role: Role, opened: &Opened) -> Vec<&OwnedFd> {
     match role {
         Role::Broker => vec![&opened.broker_settings, journal_a, journal_b],
         Role::Attacher => vec![&opened.attacher_settings],
+        Role::Launcher => vec![&opened.launcher_settings],
         Role::Monitor | Role::Gate | Role::Dialog => Vec::new(),
     }
 }

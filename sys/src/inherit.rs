@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::FdFlags;
 
-use crate::profile::Profile;
+use crate::profile::{Profile, Rest};
 
 /// The number of the first descriptor after stdin, stdout and stderr.
 pub const FIRST_FD: RawFd = 3;
@@ -60,18 +60,33 @@ impl Inherited {
     /// Call it first in `main`: a descriptor above 2 that the process itself has opened would be taken for an
     /// inherited one, or closed under its owner.
     pub fn take_over(profile: &Profile) -> Result<Self, InheritError> {
+        Self::take_over_listed(profile.descriptors, profile.rest)
+    }
+
+    /// As [`Inherited::take_over`], for the one process that has no profile: these descriptors and no other.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn take_over_named(descriptors: &'static [&'static str]) -> Result<Self, InheritError> {
+        Self::take_over_listed(descriptors, None)
+    }
+
+    fn take_over_listed(
+        descriptors: &'static [&'static str],
+        rest_kind: Option<Rest>,
+    ) -> Result<Self, InheritError> {
         if TAKEN_OVER.swap(true, Ordering::SeqCst) {
             return Err(InheritError::Twice);
         }
         let mut named = BTreeMap::new();
         let mut number = FIRST_FD;
-        for name in profile.descriptors {
+        for name in descriptors {
             let fd = adopt(number).ok_or(InheritError::NotOpen { number, name })?;
             named.insert(*name, fd);
             number = number.saturating_add(1);
         }
         let mut rest = Vec::new();
-        if let Some(kind) = profile.rest {
+        if let Some(kind) = rest_kind {
             while let Some(fd) = adopt(number) {
                 if rest.len() >= kind.count_max {
                     return Err(InheritError::TooMany { name: kind.name, count_max: kind.count_max });
@@ -81,7 +96,7 @@ impl Inherited {
             }
         }
         close_from(number).map_err(InheritError::Close)?;
-        Ok(Self { named, rest, rest_name: profile.rest.map(|kind| kind.name) })
+        Ok(Self { named, rest, rest_name: rest_kind.map(|kind| kind.name) })
     }
 
     /// The descriptor of that name, which is then the caller's.

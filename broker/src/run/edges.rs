@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use protocol::attach::{AttachReply, AttachRequest};
 use protocol::channel::{Channel, ChannelError};
 use protocol::dialog::{DialogCommand, DialogEvent};
+use protocol::launch::{LaunchReply, LaunchRequest};
 use protocol::log::LogLine;
 use protocol::monitor::MonitorEvent;
 use protocol::supervise::{Role, SupervisorNotice, SupervisorOrder};
@@ -28,13 +29,14 @@ pub struct Edges {
     pub supervisor: Channel<SupervisorOrder, SupervisorNotice>,
     attacher: Option<Channel<AttachRequest, AttachReply>>,
     dialog: Option<Channel<DialogCommand, DialogEvent>>,
+    launcher: Option<Channel<LaunchRequest, LaunchReply>>,
     monitor: Option<Channel<(), MonitorEvent>>,
     gate: Option<Channel<(), LogLine>>,
 }
 
 impl Edges {
     pub fn new(supervisor: Channel<SupervisorOrder, SupervisorNotice>) -> Self {
-        Self { supervisor, attacher: None, dialog: None, monitor: None, gate: None }
+        Self { supervisor, attacher: None, dialog: None, launcher: None, monitor: None, gate: None }
     }
 
     /// A worker runs, and this is the broker's end of its edge.
@@ -42,6 +44,7 @@ impl Edges {
         match role {
             Role::Attacher => self.attacher = Some(Channel::new(edge)),
             Role::Dialog => self.dialog = Some(Channel::new(edge)),
+            Role::Launcher => self.launcher = Some(Channel::new(edge)),
             Role::Monitor => self.monitor = Some(Channel::new(edge)),
             Role::Gate => self.gate = Some(Channel::new(edge)),
             Role::Broker => {}
@@ -53,6 +56,7 @@ impl Edges {
         match role {
             Role::Attacher => self.attacher = None,
             Role::Dialog => self.dialog = None,
+            Role::Launcher => self.launcher = None,
             Role::Monitor => self.monitor = None,
             Role::Gate => self.gate = None,
             Role::Broker => {}
@@ -64,9 +68,10 @@ impl Edges {
         let supervisor = Some((self.supervisor.as_fd(), self.supervisor.wants_write()));
         let attacher = self.attacher.as_ref().map(|edge| (edge.as_fd(), edge.wants_write()));
         let dialog = self.dialog.as_ref().map(|edge| (edge.as_fd(), edge.wants_write()));
+        let launcher = self.launcher.as_ref().map(|edge| (edge.as_fd(), edge.wants_write()));
         let monitor = self.monitor.as_ref().map(|edge| (edge.as_fd(), false));
         let gate = self.gate.as_ref().map(|edge| (edge.as_fd(), false));
-        [supervisor, attacher, dialog, monitor, gate].into_iter().flatten()
+        [supervisor, attacher, dialog, launcher, monitor, gate].into_iter().flatten()
     }
 
     /// Takes one message of a worker, and sends what waited for it.
@@ -74,6 +79,7 @@ impl Edges {
         match role {
             Role::Attacher => hear(self.attacher.as_mut(), |reply| Heard::Event(Event::Attacher(reply))),
             Role::Dialog => hear(self.dialog.as_mut(), |event| Heard::Event(Event::Dialog(event))),
+            Role::Launcher => hear(self.launcher.as_mut(), |reply| Heard::Event(Event::Launcher(reply))),
             Role::Monitor => hear(self.monitor.as_mut(), |event| Heard::Event(Event::Monitor(event))),
             Role::Gate => hear(self.gate.as_mut(), Heard::Log),
             Role::Broker => Ok(Heard::Nothing),
@@ -88,6 +94,11 @@ impl Edges {
     /// Tells the dialog. Without one it is dropped: its end has been, or will be, an event.
     pub fn tell_dialog(&mut self, command: &DialogCommand) -> Result<(), ChannelError> {
         self.dialog.as_mut().map_or(Ok(()), |edge| edge.send(command))
+    }
+
+    /// Gives dvm-launcher an order. Without one it is dropped: its end has been, or will be, an event.
+    pub fn launch(&mut self, request: &LaunchRequest) -> Result<(), ChannelError> {
+        self.launcher.as_mut().map_or(Ok(()), |edge| edge.send(request))
     }
 }
 

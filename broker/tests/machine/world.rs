@@ -184,6 +184,7 @@ impl World {
             }
             Action::Dialog(DialogCommand::Withdraw { id }) => drop(self.questions.remove(&id)),
             Action::Dialog(DialogCommand::Tell(notice)) => self.notices.push(notice),
+            Action::Launch(request) => panic!("nobody asked for a DisposableVM: {request:?}"),
             Action::Restart(role) => self.restarts.push(role),
             Action::Ready => self.ready = true,
             Action::Log(_, text) => {

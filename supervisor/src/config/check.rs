@@ -30,14 +30,15 @@ const ACCOUNTS_REFUSED: [u32; 2] = [65_534, 65_535];
 /// Longest name of an account, as useradd(8) has it.
 const ACCOUNT_BYTES_MAX: usize = 32;
 
-/// Where workers run on a simulated host that root started, if nothing else is configured: five numbers that no
+/// Where workers run on a simulated host that root started, if nothing else is configured: numbers that no
 /// distribution gives to anybody. On Xen there are accounts of these names instead.
-const ACCOUNTS: [(&str, u32); 5] = [
+const ACCOUNTS: [(&str, u32); 6] = [
     ("qfx-broker", 64_301),
     ("qfx-monitor", 64_302),
     ("qfx-gate", 64_303),
     ("qfx-attacher", 64_304),
     ("qfx-dialog", 64_305),
+    ("qfx-launcher", 64_306),
 ];
 
 /// Checks the text of the file.
@@ -118,7 +119,7 @@ fn dialog(raw: &RawDialog) -> Result<Dialog, Fault> {
 }
 
 fn accounts(raw: &RawAccounts, host: HostKind) -> Result<Accounts, Fault> {
-    let keys = [&raw.broker, &raw.xs_monitor, &raw.xs_gate, &raw.attacher, &raw.dialog];
+    let keys = [&raw.broker, &raw.xs_monitor, &raw.xs_gate, &raw.attacher, &raw.dialog, &raw.dvm_launcher];
     let mut found: Vec<Account> = Vec::new();
     for (key, (name, number)) in keys.into_iter().zip(ACCOUNTS) {
         let account = match key {
@@ -131,10 +132,11 @@ fn accounts(raw: &RawAccounts, host: HostKind) -> Result<Accounts, Fault> {
         }
         found.push(account);
     }
-    let Ok([broker, xs_monitor, xs_gate, attacher, dialog]) = <[Account; 5]>::try_from(found) else {
+    let Ok([broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher]) = <[Account; 6]>::try_from(found)
+    else {
         return Err(Fault { span: None, text: "each worker needs an account".to_owned() });
     };
-    Ok(Accounts { broker, xs_monitor, xs_gate, attacher, dialog })
+    Ok(Accounts { broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher })
 }
 
 fn account(key: &Spanned<String>) -> Result<Account, Fault> {

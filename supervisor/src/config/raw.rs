@@ -93,6 +93,7 @@ pub(super) struct RawAccounts {
     pub xs_gate: Key<String>,
     pub attacher: Key<String>,
     pub dialog: Key<String>,
+    pub dvm_launcher: Key<String>,
 }
 
 #[cfg(test)]
@@ -137,8 +138,9 @@ impl RawConfig {
         let RawDialog { kind, question_s_max, wait_s_max, incoming_writable } = dialog;
         let times = question_s_max.is_some() && wait_s_max.is_some();
         let dialog = kind.is_some() && incoming_writable.is_some() && times;
-        let RawAccounts { broker, xs_monitor, xs_gate, attacher, dialog: asker } = accounts;
-        let accounts = [broker, xs_monitor, xs_gate, attacher, asker].iter().all(|key| key.is_some());
+        let RawAccounts { broker, xs_monitor, xs_gate, attacher, dialog: asker, dvm_launcher } = accounts;
+        let accounts =
+            [broker, xs_monitor, xs_gate, attacher, asker, dvm_launcher].iter().all(|key| key.is_some());
         disposables.is_complete() && host && images && journal.is_some() && policy && dialog && accounts
     }
 }

@@ -5,9 +5,9 @@ use super::*;
 const KILLED: Ending = Ending::Signal(9);
 
 fn serving() -> Machine {
-    let mut machine = Machine::new(true);
+    let mut machine = Machine::new(true, true);
     let actions = machine.step(Event::Begin, 0);
-    let all = [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Dialog];
+    let all = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog];
     assert_eq!(actions, all.map(Action::Start));
     machine
 }
@@ -21,15 +21,23 @@ fn told(role: Role) -> Action {
 }
 
 #[test]
-fn without_a_dialog_none_is_started() {
-    let actions = Machine::new(false).step(Event::Begin, 0);
+fn without_a_dialog_or_a_launcher_none_is_started() {
+    let actions = Machine::new(false, false).step(Event::Begin, 0);
     assert_eq!(actions, [Unit::Broker, Unit::Attacher, Unit::Monitoring].map(Action::Start));
+    let actions = Machine::new(false, true).step(Event::Begin, 0);
+    let units = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring];
+    assert_eq!(actions, units.map(Action::Start));
+    let actions = Machine::new(true, false).step(Event::Begin, 0);
+    let units = [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Dialog];
+    assert_eq!(actions, units.map(Action::Start));
 }
 
 #[test]
 fn a_worker_that_ended_is_reported_and_started_anew() {
     let mut machine = serving();
-    for (role, unit) in [(Role::Attacher, Unit::Attacher), (Role::Dialog, Unit::Dialog)] {
+    let alone =
+        [(Role::Attacher, Unit::Attacher), (Role::Dialog, Unit::Dialog), (Role::Launcher, Unit::Launcher)];
+    for (role, unit) in alone {
         assert_eq!(end(&mut machine, role, 5), [told(role), Action::Start(unit)]);
     }
 }
@@ -46,14 +54,15 @@ fn monitor_and_gate_end_and_begin_together() {
 #[test]
 fn without_its_broker_everything_is_ended_and_started_anew() {
     let mut machine = serving();
-    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog];
+    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog, Role::Launcher];
     assert_eq!(end(&mut machine, Role::Broker, 5), workers.map(Action::Kill));
     assert_eq!(machine.step(Event::Order(SupervisorOrder::Ready), 5), []);
     assert_eq!(machine.step(Event::BrokerLost, 5), []);
-    for role in [Role::Gate, Role::Dialog, Role::Monitor] {
+    for role in [Role::Gate, Role::Launcher, Role::Dialog, Role::Monitor] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
-    let anew = [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Dialog].map(Action::Start);
+    let anew =
+        [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog].map(Action::Start);
     assert_eq!(end(&mut machine, Role::Attacher, 7), anew);
     assert_eq!(machine.step(Event::Order(SupervisorOrder::Ready), 8), [Action::NotifyReady]);
 }
@@ -76,8 +85,10 @@ fn a_restart_ends_the_worker_and_its_end_starts_it() {
         assert_eq!(machine.step(order, 5), [], "{role} is ending already");
         let actions = end(&mut machine, role, 6);
         match Unit::of(role) {
-            Unit::Broker => assert_eq!(actions.len(), 4),
-            Unit::Attacher | Unit::Dialog => assert!(actions.contains(&Action::Start(Unit::of(role)))),
+            Unit::Broker => assert_eq!(actions.len(), 5),
+            Unit::Attacher | Unit::Dialog | Unit::Launcher => {
+                assert!(actions.contains(&Action::Start(Unit::of(role))))
+            }
             Unit::Monitoring => assert_eq!(actions.len(), 2),
         }
     }
@@ -85,7 +96,7 @@ fn a_restart_ends_the_worker_and_its_end_starts_it() {
 
 #[test]
 fn a_restart_of_what_does_not_run_does_nothing() {
-    let mut machine = Machine::new(false);
+    let mut machine = Machine::new(false, false);
     machine.step(Event::Begin, 0);
     assert_eq!(machine.step(Event::Order(SupervisorOrder::Restart { role: Role::Dialog }), 1), []);
 }
@@ -94,7 +105,7 @@ fn a_restart_of_what_does_not_run_does_nothing() {
 fn the_broker_is_the_last_to_end() {
     let mut machine = serving();
     let actions = machine.step(Event::Terminate, 5);
-    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog];
+    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog, Role::Launcher];
     let mut expected = vec![Action::NotifyStopping];
     expected.extend(workers.map(Action::Kill));
     assert_eq!(actions, expected);
@@ -102,7 +113,7 @@ fn the_broker_is_the_last_to_end() {
     for order in [SupervisorOrder::Ready, SupervisorOrder::Restart { role: Role::Attacher }] {
         assert_eq!(machine.step(Event::Order(order), 5), []);
     }
-    for role in [Role::Monitor, Role::Attacher, Role::Gate] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(end(&mut machine, Role::Dialog, 7), [Action::Kill(Role::Broker)]);
@@ -114,7 +125,7 @@ fn a_broker_that_dies_first_delays_no_end() {
     let mut machine = serving();
     machine.step(Event::Terminate, 5);
     assert_eq!(end(&mut machine, Role::Broker, 6), []);
-    for role in [Role::Monitor, Role::Attacher, Role::Gate] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(end(&mut machine, Role::Dialog, 7), [Action::Exit]);
@@ -125,7 +136,7 @@ fn an_end_that_comes_while_all_is_renewed_still_comes() {
     let mut machine = serving();
     end(&mut machine, Role::Broker, 5);
     assert_eq!(machine.step(Event::Terminate, 6), [Action::NotifyStopping]);
-    for role in [Role::Monitor, Role::Attacher, Role::Gate] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(end(&mut machine, Role::Dialog, 7), [Action::Exit]);
@@ -155,7 +166,7 @@ fn a_restart_is_forgotten_after_its_window() {
 
 #[test]
 fn a_broker_that_ends_too_often_ends_the_daemon() {
-    let mut machine = Machine::new(false);
+    let mut machine = Machine::new(false, false);
     machine.step(Event::Begin, 0);
     for count in 0..=RESTARTS_MAX {
         end(&mut machine, Role::Broker, 1);
@@ -176,7 +187,7 @@ fn a_broker_that_ends_too_often_ends_the_daemon() {
 fn any_order_of_events_keeps_the_processes_in_order() {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     for _ in 0..2000 {
-        let mut machine = Machine::new(true);
+        let mut machine = Machine::new(true, true);
         let mut lives: BTreeMap<Role, bool> = BTreeMap::new();
         let mut actions = machine.step(Event::Begin, 0);
         let mut over = false;
