@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use crate::control::Command;
 use crate::error::{SimError, refused};
 use crate::files::{DOM0, HostFiles};
-use crate::up::{DialogKind, Options, up};
+use crate::up::{DialogKind, Disposables, Options, up};
 use crate::vm::{enter, holder};
 
 /// Exit code of a failure of `xen-sim exec` itself, which is no exit code of the program.
@@ -24,15 +24,21 @@ xen-sim, a simulated Xen host
 
 usage:
   xen-sim up --dir DIR --vm NAME [--vm NAME]... [--no-daemon] [--config FILE]
-             [--dialog window|terminal|none] [--tools DIR]
+             [--dialog window|terminal|none] [--tools DIR] [--disposables]
+             [--disposable-template FILE] [--disposable-rebuild PROGRAM] [--vm-config FILE]
         run the host and the daemon; `ready` is printed when requests are served;
-        SIGTERM or SIGINT ends all
+        SIGTERM or SIGINT ends all. With --disposables the daemon makes DisposableVMs by
+        `xen-sim start-disposable`; they are made from FILE if one is named, which PROGRAM
+        makes when it is missing. --vm-config is what each of them has as the settings of
+        its tools, instead of /etc/qfilexchg/vm.toml
   xen-sim exec --dir DIR VM -- PROGRAM [ARGUMENT]...
         run a program in a VM (dom0: on the host itself); its exit code is passed on,
         128 + N for signal N, 125 for a failure of xen-sim
-  xen-sim start|destroy|pause|unpause --dir DIR VM
-        create a domain of that name and wait until it is introduced; end it; stop it;
-        let it go on
+  xen-sim start|start-disposable|destroy|pause|unpause --dir DIR VM
+        create a domain of that name and wait until it is introduced; the same with an empty
+        home directory; end it; stop it; let it go on
+  xen-sim domid --dir DIR VM
+        print the number of that domain; exit code 1 when there is none
   xen-sim ls --dir DIR
         one line per VM: name, domid, state, devices
   xen-sim --help
@@ -83,7 +89,9 @@ fn run(mut arguments: Vec<OsString>) -> Result<u8, Failure> {
     match command.to_str().unwrap_or_default() {
         "up" => up(&read_options(arguments)?).map_err(Failure::Host),
         "exec" => exec(arguments),
-        verb @ ("start" | "destroy" | "pause" | "unpause" | "ls") => ask(verb, arguments),
+        verb @ ("start" | "start-disposable" | "domid" | "destroy" | "pause" | "unpause" | "ls") => {
+            ask(verb, arguments)
+        }
         "-h" | "--help" | "help" => {
             print!("{USAGE}");
             Ok(0)
@@ -101,19 +109,25 @@ fn read_options(arguments: Vec<OsString>) -> Result<Options, Failure> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut dir, mut vms, mut daemon, mut config, mut dialog, mut tools) =
         (None, Vec::new(), true, None, None, None);
+    let (mut disposables, mut template, mut rebuild, mut vm_config) = (false, None, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
             Long("vm") => vms.push(parser.value()?.string()?),
             Long("no-daemon") => daemon = false,
             Long("config") => config = Some(PathBuf::from(parser.value()?)),
+            Long("disposables") => disposables = true,
+            Long("disposable-template") => template = Some(PathBuf::from(parser.value()?)),
+            Long("disposable-rebuild") => rebuild = Some(PathBuf::from(parser.value()?)),
+            Long("vm-config") => vm_config = Some(PathBuf::from(parser.value()?)),
             Long("tools") => tools = Some(PathBuf::from(parser.value()?)),
             Long("dialog") => dialog = Some(read_dialog(&parser.value()?.string()?)?),
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),
         }
     }
     let dir = dir.ok_or_else(|| Failure::Usage("--dir DIR is missing".to_owned()))?;
-    Ok(Options { dir, vms, daemon, config, dialog, tools })
+    let disposables = disposables.then_some(Disposables { template, rebuild });
+    Ok(Options { dir, vms, daemon, config, dialog, tools, disposables, vm_config })
 }
 
 fn read_dialog(word: &str) -> Result<DialogKind, Failure> {
@@ -159,8 +173,10 @@ fn ask(verb: &str, arguments: Vec<OsString>) -> Result<u8, Failure> {
         (verb, _) => return Err(Failure::Usage(format!("`{verb}` takes one VM"))),
     };
     let answer = command.ask(&files).map_err(Failure::Host)?;
-    if verb == "ls" {
-        print!("{answer}");
+    match verb {
+        "ls" => print!("{answer}"),
+        "domid" => println!("{answer}"),
+        _ => {}
     }
     Ok(0)
 }

@@ -17,6 +17,10 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) enum Command {
     /// A new domain of that name.
     Start(String),
+    /// A new domain of that name that knows nothing of an earlier one.
+    StartDisposable(String),
+    /// The number of a domain.
+    Domid(String),
     /// The end of a domain.
     Destroy(String),
     /// Stops everything in a VM.
@@ -34,6 +38,8 @@ impl Command {
     fn line(&self) -> String {
         match self {
             Self::Start(vm) => format!("start {vm}"),
+            Self::StartDisposable(vm) => format!("start-disposable {vm}"),
+            Self::Domid(vm) => format!("domid {vm}"),
             Self::Destroy(vm) => format!("destroy {vm}"),
             Self::Pause(vm) => format!("pause {vm}"),
             Self::Unpause(vm) => format!("unpause {vm}"),
@@ -52,6 +58,8 @@ impl Command {
         let vm = vm.to_owned();
         Some(match verb {
             "start" => Self::Start(vm),
+            "start-disposable" => Self::StartDisposable(vm),
+            "domid" => Self::Domid(vm),
             "destroy" => Self::Destroy(vm),
             "pause" => Self::Pause(vm),
             "unpause" => Self::Unpause(vm),
@@ -107,6 +115,8 @@ mod tests {
         let vm = || "work".to_owned();
         let all = [
             Command::Start(vm()),
+            Command::StartDisposable(vm()),
+            Command::Domid(vm()),
             Command::Destroy(vm()),
             Command::Pause(vm()),
             Command::Unpause(vm()),

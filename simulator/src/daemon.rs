@@ -1,19 +1,19 @@
 //! The daemon on the simulated host, looked after as systemd would do it: started, told ready, started again.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::{SimError, Trying, refused};
 use crate::files::{HostFiles, receive_at};
-use crate::up::{DialogKind, Options, own_directory, say};
+use crate::up::{DialogKind, Disposables, Options, own_directory, say};
 
 /// The daemon's program, beside this one.
 const PROGRAM: &str = "qfilexchgd";
@@ -79,7 +79,7 @@ impl Daemon {
         let kind = options.dialog.unwrap_or(DialogKind::Terminal);
         let (config, dialog) = match &options.config {
             Some(config) => (config.clone(), options.dialog),
-            None => (write_configuration(files, kind)?, None),
+            None => (write_configuration(files, kind, options.disposables.as_ref())?, None),
         };
         let notify_path = files.notify_socket()?;
         let mut daemon = Self {
@@ -219,9 +219,17 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-fn write_configuration(files: &HostFiles, dialog: DialogKind) -> Result<PathBuf, SimError> {
+fn write_configuration(
+    files: &HostFiles,
+    dialog: DialogKind,
+    made: Option<&Disposables>,
+) -> Result<PathBuf, SimError> {
     let path = files.path().join("qfilexchgd.toml");
-    let text = configuration(files.path(), &files.dom0_socket()?, dialog)?;
+    let mut text = configuration(files.path(), &files.dom0_socket()?, dialog)?;
+    if let Some(made) = made {
+        let own = env::current_exe().trying(|| "cannot find this program".to_owned())?;
+        text.push_str(&disposables(files.path(), &own, made)?);
+    }
     fs::write(&path, text).trying(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
@@ -243,6 +251,25 @@ fn configuration(dir: &Path, xenstored: &Path, dialog: DialogKind) -> Result<Str
         below("tags")?,
         dialog.word(),
     ))
+}
+
+/// The section about DisposableVMs: this very program is the toolstack.
+fn disposables(dir: &Path, own: &Path, made: &Disposables) -> Result<String, SimError> {
+    let (own, dir) = (toml_string(own)?, toml_string(dir)?);
+    let command = |verb| format!("[{own}, \"{verb}\", \"--dir\", {dir}, \"{{name}}\"]");
+    let mut text = format!(
+        "\n[disposables]\ncreate = {}\ndestroy = {}\nexists = {}\n",
+        command("start-disposable"),
+        command("destroy"),
+        command("domid"),
+    );
+    if let Some(template) = &made.template {
+        text.push_str(&format!("template = {}\n", toml_string(template)?));
+    }
+    if let Some(rebuild) = &made.rebuild {
+        text.push_str(&format!("rebuild = [{}]\n", toml_string(rebuild)?));
+    }
+    Ok(text)
 }
 
 /// The path as a basic string of TOML.
@@ -268,6 +295,22 @@ mod tests {
     #[test]
     fn strange_directories_are_written_as_toml() {
         assert_eq!(toml_string(Path::new("/a b/\"\\\n\u{e4}")).unwrap(), "\"/a b/\\\"\\\\\\u000A\u{e4}\"");
+    }
+
+    #[test]
+    fn this_program_is_the_toolstack_of_disposables() {
+        let made = Disposables { template: Some("/t".into()), rebuild: Some("/r".into()) };
+        let text = disposables(Path::new("/a \"b"), Path::new("/bin/xen-sim"), &made).unwrap();
+        for line in [
+            "[disposables]",
+            "create = [\"/bin/xen-sim\", \"start-disposable\", \"--dir\", \"/a \\\"b\", \"{name}\"]",
+            "destroy = [\"/bin/xen-sim\", \"destroy\", \"--dir\", \"/a \\\"b\", \"{name}\"]",
+            "exists = [\"/bin/xen-sim\", \"domid\", \"--dir\", \"/a \\\"b\", \"{name}\"]",
+            "template = \"/t\"",
+            "rebuild = [\"/r\"]",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in {text}");
+        }
     }
 
     #[test]

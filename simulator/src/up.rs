@@ -35,6 +35,19 @@ pub(crate) struct Options {
     pub(crate) dialog: Option<DialogKind>,
     /// The VM tools, where they are not beside this program.
     pub(crate) tools: Option<PathBuf>,
+    /// How the daemon makes DisposableVMs, if it is to make any.
+    pub(crate) disposables: Option<Disposables>,
+    /// The settings of the tools in DisposableVMs.
+    pub(crate) vm_config: Option<PathBuf>,
+}
+
+/// What DisposableVMs are made from, as far as the daemon looks at it.
+#[derive(Debug)]
+pub(crate) struct Disposables {
+    /// The file that must be there.
+    pub(crate) template: Option<PathBuf>,
+    /// The program that makes it.
+    pub(crate) rebuild: Option<PathBuf>,
 }
 
 /// How the daemon asks the person.
@@ -84,7 +97,11 @@ pub(crate) fn up(options: &Options) -> Result<u8, SimError> {
         Some(tools) => fs::canonicalize(tools).trying(|| format!("cannot open {}", tools.display()))?,
         None => own_directory()?,
     };
-    let mut host = Host::new(files.clone(), tools)?;
+    let vm_config = match &options.vm_config {
+        Some(file) => Some(fs::read(file).trying(|| format!("cannot read {}", file.display()))?),
+        None => None,
+    };
+    let mut host = Host::new(files.clone(), tools, vm_config)?;
     let outcome = serve(&mut host, options, &files, &mut signals);
     host.shut_down();
     outcome

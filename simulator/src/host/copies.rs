@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime};
 use std::{io::Read, io::Write, thread};
 
 use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, seek};
@@ -22,6 +23,9 @@ const MODE_READ_ONLY: u32 = 0o444;
 /// Mode of a device that the guest may write.
 const MODE_WRITABLE: u32 = 0o660;
 
+/// How much the time of a file's last change may lag behind the clock.
+const CLOCK_ERROR_MAX: Duration = Duration::from_millis(100);
+
 /// Names a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JobId(u64);
@@ -32,6 +36,8 @@ pub(super) struct Attached {
     image: File,
     copy: File,
     writable: bool,
+    /// When the image was known to hold what the copy holds; `None` before the first time.
+    equal_since: Option<SystemTime>,
 }
 
 /// What a job came to.
@@ -80,7 +86,7 @@ impl Copies {
     }
 
     /// Copies back what the guest wrote.
-    pub(super) fn close(&mut self, attached: Attached) -> Result<JobId, SimError> {
+    pub(super) fn close(&mut self, mut attached: Attached) -> Result<JobId, SimError> {
         self.run(move || Outcome::Closed(attached.copy_back()))
     }
 
@@ -109,11 +115,18 @@ impl Attached {
         self.writable
     }
 
-    fn copy_back(&self) -> Result<(), SimError> {
-        if !self.writable {
-            return Ok(());
+    /// Copies back what the guest wrote, if it may have written since the last time.
+    pub(super) fn copy_back(&mut self) -> Result<(), SimError> {
+        let what = || "cannot copy a device back into its image".to_owned();
+        let now = SystemTime::now();
+        let changed = self.copy.metadata().and_then(|metadata| metadata.modified()).trying(what)?;
+        // Times of files are coarse: what was written shortly before could have been written after as well.
+        let is_equal = self.equal_since.is_some_and(|since| changed + CLOCK_ERROR_MAX < since);
+        if self.writable && !is_equal {
+            copy_back(&self.copy, &self.image).trying(what)?;
+            self.equal_since = Some(now);
         }
-        copy_back(&self.copy, &self.image).trying(|| "cannot copy a device back into its image".to_owned())
+        Ok(())
     }
 }
 
@@ -132,7 +145,7 @@ fn open(image: &Path, to: &Path, writable: bool) -> Result<Attached, SimError> {
     }
     let mode = if writable { MODE_WRITABLE } else { MODE_READ_ONLY };
     copy.set_permissions(Permissions::from_mode(mode)).trying(what)?;
-    Ok(Attached { image: opened, copy, writable })
+    Ok(Attached { image: opened, copy, writable, equal_since: None })
 }
 
 /// Copies into an empty file: only where there is data, the same size.
@@ -267,7 +280,7 @@ mod tests {
     fn what_the_guest_wrote_and_what_it_discarded_is_in_the_image_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("image"), vec![b'i'; 8 << 20]).unwrap();
-        let attached = open(&dir.path().join("image"), &dir.path().join("copy"), true).unwrap();
+        let mut attached = open(&dir.path().join("image"), &dir.path().join("copy"), true).unwrap();
         attached.copy.write_all_at(b"guest", 3 * MIB).unwrap();
         punch(&attached.copy, 4 * MIB, 6 * MIB).unwrap();
         let expected = fs::read(dir.path().join("copy")).unwrap();
@@ -277,12 +290,33 @@ mod tests {
     }
 
     #[test]
+    fn what_did_not_change_is_not_copied_again_and_what_did_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("image"), b"image").unwrap();
+        let mut attached = open(&dir.path().join("image"), &dir.path().join("copy"), true).unwrap();
+        let before = SystemTime::now() - Duration::from_secs(10);
+        attached.copy.set_modified(before).unwrap();
+        attached.copy_back().unwrap();
+        fs::write(dir.path().join("image"), b"other").unwrap();
+        attached.copy_back().unwrap();
+        assert_eq!(fs::read(dir.path().join("image")).unwrap(), b"other", "nothing was copied");
+        attached.copy.write_all_at(b"guest", 0).unwrap();
+        attached.copy_back().unwrap();
+        assert_eq!(fs::read(dir.path().join("image")).unwrap(), b"guest");
+        // Written within the error of the clock: never taken for equal.
+        attached.copy.write_all_at(b"again", 0).unwrap();
+        attached.copy.set_modified(SystemTime::now()).unwrap();
+        attached.copy_back().unwrap();
+        assert_eq!(fs::read(dir.path().join("image")).unwrap(), b"again");
+    }
+
+    #[test]
     fn an_image_keeps_its_size_whatever_the_guest_does_to_its_device() {
         let dir = tempfile::tempdir().unwrap();
         for (name, bytes) in [("shrunk", 0), ("grown", 3 * MIB)] {
             fs::write(dir.path().join(name), vec![b'i'; 2 << 20]).unwrap();
             let copy = dir.path().join(format!("{name}.copy"));
-            let attached = open(&dir.path().join(name), &copy, true).unwrap();
+            let mut attached = open(&dir.path().join(name), &copy, true).unwrap();
             attached.copy.set_len(bytes).unwrap();
             attached.copy_back().unwrap();
             let image = fs::read(dir.path().join(name)).unwrap();
@@ -295,7 +329,7 @@ mod tests {
     fn a_read_only_device_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("image"), b"image").unwrap();
-        let attached = open(&dir.path().join("image"), &dir.path().join("copy"), false).unwrap();
+        let mut attached = open(&dir.path().join("image"), &dir.path().join("copy"), false).unwrap();
         assert_eq!(attached.copy.metadata().unwrap().mode() & 0o777, MODE_READ_ONLY);
         attached.copy.write_all_at(b"guest", 0).unwrap();
         attached.copy_back().unwrap();

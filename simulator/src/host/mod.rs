@@ -23,7 +23,7 @@ use rustix::event::PollFlags;
 
 use crate::control::Command;
 use crate::error::{SimError, Trying, refused};
-use crate::files::{DOM0, HostFiles, is_vm_name, listen, remove_if_there};
+use crate::files::{DOM0, HostFiles, is_vm_name, listen, make_empty, remove_if_there};
 use crate::server::{self, Server};
 use crate::store::path::Domid;
 use crate::store::{ConnectionId, RELEASE_DOMAIN, Store};
@@ -37,6 +37,8 @@ const FRESH: [&str; 3] = ["dev", "run", "blk"];
 pub(crate) struct Host {
     files: HostFiles,
     tools: PathBuf,
+    /// What a DisposableVM has as the settings of its tools.
+    vm_config: Option<Vec<u8>>,
     store: Store,
     server: Server,
     dom0: ConnectionId,
@@ -78,14 +80,19 @@ pub(crate) enum Source {
 
 impl Host {
     /// A host with domain 0 alone, whose socket is served.
-    pub(crate) fn new(files: HostFiles, tools: PathBuf) -> Result<Self, SimError> {
+    pub(crate) fn new(
+        files: HostFiles,
+        tools: PathBuf,
+        vm_config: Option<Vec<u8>>,
+    ) -> Result<Self, SimError> {
         let mut store = Store::new();
         let dom0 = store.connect(0);
         let mut server = Server::new();
         server.listen(0, listen(&files.dom0_socket()?)?);
         let blocks = Blocks::new(&mut store)?;
         let (vms, rules) = (BTreeMap::new(), Vec::new());
-        let mut host = Self { files, tools, store, server, dom0, vms, blocks, rules, last_domid: 0 };
+        let mut host =
+            Self { files, tools, vm_config, store, server, dom0, vms, blocks, rules, last_domid: 0 };
         domain::write_domain_0(&mut host.store, dom0)?;
         Ok(host)
     }
@@ -105,7 +112,11 @@ impl Host {
     /// Serves what poll named.
     pub(crate) fn serve(&mut self, source: &Source) {
         match source {
-            Source::Store(source) => self.server.serve(&mut self.store, *source),
+            Source::Store(source) => {
+                self.server.serve(&mut self.store, *source);
+                // Before anybody hears of a request that was just written.
+                self.blocks.flush_for_requests(&mut self.store);
+            }
             Source::Ended(name) => {
                 eprintln!("xen-sim: the VM {name} has ended by itself");
                 self.end(name);
@@ -171,6 +182,8 @@ impl Host {
     pub(crate) fn obey(&mut self, command: &Command) -> Result<Reply, SimError> {
         let answer = match command {
             Command::Start(name) => return self.start(name).map(Reply::OnceIntroduced),
+            Command::StartDisposable(name) => return self.start_disposable(name).map(Reply::OnceIntroduced),
+            Command::Domid(name) => self.running(name)?.domid.to_string(),
             Command::Destroy(name) => {
                 self.running(name)?;
                 self.end(name);
@@ -207,15 +220,37 @@ impl Host {
 
     /// Begins to create a domain of that name; [`Host::grow`] goes on with it.
     pub(crate) fn start(&mut self, name: &str) -> Result<Domid, SimError> {
+        self.check_new(name)?;
+        vm::make_directories(&self.files.vm(name))?;
+        self.begin(name)
+    }
+
+    /// The same for a DisposableVM: an earlier one of that name has left nothing, and its tools have their settings.
+    fn start_disposable(&mut self, name: &str) -> Result<Domid, SimError> {
+        self.check_new(name)?;
+        let directory = self.files.vm(name);
+        make_empty(&directory)?;
+        vm::make_directories(&directory)?;
+        if let Some(settings) = &self.vm_config {
+            let path = vm::settings_outside(&directory);
+            fs::write(&path, settings).trying(|| format!("cannot write {}", path.display()))?;
+        }
+        self.begin(name)
+    }
+
+    fn check_new(&self, name: &str) -> Result<(), SimError> {
         if !is_vm_name(name) {
             return refused("that is no name for a VM");
         }
         if self.vms.contains_key(name) {
             return refused(format!("the VM {name} runs already"));
         }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &str) -> Result<Domid, SimError> {
         let domid = self.last_domid + 1;
         let directory = self.files.vm(name);
-        vm::make_directories(&directory)?;
         let listener = listen(&vm::socket_outside(&directory))?;
         let machine = Machine::start(name, self.files.path(), &directory, &self.tools)?;
         self.last_domid = domid;

@@ -6,18 +6,21 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use rustix::process::{Pid, Signal, getuid, set_parent_process_death_signal};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
 
-use super::{HOME, OWN_PROGRAM, TOOLS, XENSTORED_SOCKET};
+use super::{HOME, OWN_PROGRAM, SETTINGS, TOOLS, XENSTORED_SOCKET};
 use crate::error::{SimError, Trying, refused};
 
 /// The internal command that becomes the program.
 pub(crate) const RUN: &str = "vm-run";
 /// The internal command that enters a VM of which the number of the first process is known.
 pub(crate) const ENTER: &str = "vm-enter";
+/// The variable that names the settings of the VM tools.
+const SETTINGS_VARIABLE: &str = "QFILEXCHG_VM_SETTINGS";
 /// Exit code of a program that is not there, as of a shell.
 const EXIT_NOT_FOUND: u8 = 127;
 /// Exit code of a program that cannot be run, as of a shell.
@@ -71,6 +74,10 @@ pub(crate) fn run_in_vm(first: Pid, program: Vec<OsString>, extra: &[(&str, &str
         .env("LOGNAME", "user")
         .env("XENSTORED_PATH", XENSTORED_SOCKET)
         .envs(extra.iter().copied());
+    if Path::new(SETTINGS).exists() {
+        // The tools look into /etc, which is the host's, unless they are told otherwise.
+        command.env(SETTINGS_VARIABLE, SETTINGS);
+    }
     let status = command.status().trying(|| "cannot start a process in the VM".to_owned())?;
     Ok(exit_code(status))
 }

@@ -23,6 +23,8 @@ pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
 pub(crate) const XENSTORED_SOCKET: &str = "/run/xenstored/socket";
 /// Where a VM finds the VM tools.
 pub(crate) const TOOLS: &str = "/run/qfilexchg/bin";
+/// Where a VM finds the settings of its tools, if it was given any.
+pub(crate) const SETTINGS: &str = "/run/qfilexchg/vm.toml";
 /// The home directory in a VM.
 pub(crate) const HOME: &str = "/home/user";
 
@@ -108,6 +110,11 @@ pub(crate) fn make_directories(vm: &Path) -> Result<(), SimError> {
         fs::create_dir_all(&path).trying(|| format!("cannot make {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Where the file lies that a VM has at [`SETTINGS`].
+pub(crate) fn settings_outside(vm: &Path) -> PathBuf {
+    vm.join("run/qfilexchg/vm.toml")
 }
 
 /// Where the socket lies that a VM has at [`XENSTORED_SOCKET`].
