@@ -66,6 +66,12 @@ impl Host {
         Self::start(vms, "terminal", &[], policy)
     }
 
+    /// Starts a host that makes DisposableVMs.
+    #[must_use]
+    pub fn up_with_disposables(vms: &[&str]) -> Self {
+        Self::start(vms, "terminal", &["--disposables"], "")
+    }
+
     fn start(vms: &[&str], dialog: &str, more: &[&str], policy: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("qfx").tempdir().unwrap();
         let rules = directory.path().join("policy.d");
