@@ -164,6 +164,7 @@ fn start(
         total_mib_max: 16_384,
         free_mib_min: 0,
         connect_ms_max: 15_000,
+        boot_ms_max: 15_000,
         close_ms_max: 10_000,
     };
     let bytes = protocol::codec::encode_settings(&settings)?;
@@ -202,12 +203,13 @@ fn parse(line: &str) -> Result<Order> {
         ["create", id, mib, label] => {
             Order::Create { image: image(id)?, size: SizeMib::new(mib.parse()?)?, label: name(label)? }
         }
-        ["attach", id, to, "out"] => {
-            Order::Attach { image: image(id)?, domid: domid(to)?, place: Attachment::Outgoing }
+        ["attach", id, to, vm, "out"] => {
+            let place = Attachment::Outgoing;
+            Order::Attach { image: image(id)?, domid: domid(to)?, name: name(vm)?, boots: false, place }
         }
-        ["attach", id, to, "in", source, mode] => {
+        ["attach", id, to, vm, "in", source, mode] => {
             let place = Attachment::Incoming { source: name(source)?, seq: None, writable: *mode == "w" };
-            Order::Attach { image: image(id)?, domid: domid(to)?, place }
+            Order::Attach { image: image(id)?, domid: domid(to)?, name: name(vm)?, boots: false, place }
         }
         ["detach", id, from, way] => {
             let device = if *way == "out" { Device::Outgoing } else { Device::Incoming };

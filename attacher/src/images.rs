@@ -148,6 +148,19 @@ impl Images {
         })
     }
 
+    /// How many MiB an image occupies, rounded up.
+    ///
+    /// # Errors
+    /// [`AttachFailure::NoSuchImage`], [`AttachFailure::Io`].
+    pub fn used_mib(&self, image: ImageId) -> Result<u32, AttachFailure> {
+        let name = FileName::Image(image).text();
+        match rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(u32::try_from(allocated_bytes(&stat).div_ceil(MIB)).unwrap_or(u32::MAX)),
+            Err(Errno::NOENT) => Err(AttachFailure::NoSuchImage),
+            Err(_) => Err(AttachFailure::Io),
+        }
+    }
+
     /// Releases the next piece of an image, and removes the file with the last one. Says whether there is more.
     ///
     /// The space is released first, so that it is free even if somebody still holds the file.

@@ -67,6 +67,8 @@ pub struct Limits {
     pub total_mib_max: u64,
     /// How long a guest may take to connect a device.
     pub connect_ms_max: Millis,
+    /// How long one that was just made may take for it.
+    pub boot_ms_max: Millis,
     /// How long a guest may take to let a device go.
     pub close_ms_max: Millis,
 }
@@ -148,6 +150,13 @@ pub enum Event {
         /// Whether the loop device is unbound, or why that cannot be said.
         unbound: Result<bool, AttachFailure>,
     },
+    /// [`Action::Measure`] was tried.
+    Measured {
+        /// Its order.
+        id: OrderId,
+        /// MiB that the image occupies, rounded up.
+        used_mib: Result<u32, AttachFailure>,
+    },
     /// [`Action::MakeQpen`], [`Action::Answer`] or [`Action::Forget`] was tried.
     Written {
         /// Its order.
@@ -188,11 +197,15 @@ pub enum Action {
     Connect {
         /// The place.
         place: Place,
+        /// The name that its domain must have.
+        name: VmName,
         /// The image.
         image: ImageId,
         /// How.
         attachment: Attachment,
     },
+    /// Find out how much space an image occupies. Gives [`Event::Measured`].
+    Measure(OrderId, ImageId),
     /// Stop watching the back end.
     Unwatch(Place),
     /// Watch the back end and tell it to close. Gives [`Event::Closing`].
@@ -322,6 +335,10 @@ impl Machine {
             Event::BackEnd { place, state } => self.back_end(place, state, &mut actions),
             Event::Removed { place, result } => self.removed(place, result, &mut actions),
             Event::Released { place, unbound } => self.released(place, unbound, now, &mut actions),
+            Event::Measured { id, used_mib } => {
+                let measured = used_mib.map(|used_mib| Outcome::Measured { used_mib });
+                actions.push(Action::Answered(id, measured.unwrap_or_else(Outcome::Failed)));
+            }
             Event::Written { id, result } => actions.push(answer(id, result)),
             Event::Tick => self.tick(now, &mut actions),
             Event::Idle => self.idle(now, &mut actions),

@@ -5,7 +5,7 @@
 //! `state`, which the kernel of domain 0 writes. States and nodes are those of Xen's `io/xenbus.h` and `io/blkif.h`.
 
 use protocol::attach::{AttachFailure, Attachment};
-use protocol::types::{Device, Domid};
+use protocol::types::{Device, Domid, VmName};
 use xenstore::path::{BackNode, BackendListPath, DomainPath, FrontNode, VbdPath};
 use xenstore::{Client, Error, Permissions, Refusal, Token, Transaction, WatchEvent, missing_is_none};
 
@@ -24,18 +24,27 @@ const STATE_CLOSED: &[u8] = b"6";
 /// Makes both ends of a device, and for an incoming one the two keys, all at once; and watches the back end.
 ///
 /// # Errors
-/// [`AttachFailure::DomainGone`], [`AttachFailure::InUse`] when somebody else has made that device,
-/// [`AttachFailure::Xenstore`]; nothing has happened then.
+/// [`AttachFailure::DomainGone`], [`AttachFailure::OtherName`], [`AttachFailure::InUse`] when somebody else has made
+/// that device, [`AttachFailure::Xenstore`]; nothing has happened then.
 pub fn connect(
     client: &mut Client,
     place: Place,
+    name: &VmName,
     attachment: &Attachment,
     backing: &Presented,
 ) -> Result<(), Trouble> {
     watch(client, place)?;
+    let mut other_name = false;
     let written = client.transaction(|transaction| {
         // Fails with ENOENT, before anything is written, if the domain is gone.
         transaction.permissions(&DomainPath::home(place.domid))?;
+        // The toolstack wrote it and the guest may only read it. Within the transaction, so that the number cannot
+        // come to belong to another domain in between.
+        let found = missing_is_none(transaction.read(&DomainPath::name(place.domid)))?;
+        other_name = found.as_deref() != Some(name.as_str().as_bytes());
+        if other_name {
+            return Err(Refusal::Invalid.into());
+        }
         if find(transaction, place)? != Found::Nothing {
             return Err(Refusal::Exists.into());
         }
@@ -45,6 +54,7 @@ pub fn connect(
     });
     let failure = match written {
         Ok(()) => return Ok(()),
+        Err(Error::Refused(Refusal::Invalid)) if other_name => AttachFailure::OtherName.into(),
         Err(Error::Refused(Refusal::NoEntry)) => AttachFailure::DomainGone.into(),
         Err(Error::Refused(Refusal::Exists)) => AttachFailure::InUse.into(),
         Err(error) => error.into(),

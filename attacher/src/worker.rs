@@ -9,7 +9,7 @@ use protocol::attach::{AttachFailure, AttachReply, AttachRequest, Attachment};
 use protocol::channel::{Channel, ChannelError};
 use protocol::log::{Level, LogLine};
 use protocol::settings::AttacherSettings;
-use protocol::types::ImageId;
+use protocol::types::{ImageId, VmName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use sys::sandbox::Sandboxed;
@@ -104,6 +104,7 @@ fn work(
         images_max: usize::try_from(settings.images_max).unwrap_or(usize::MAX),
         total_mib_max: u64::from(settings.total_mib_max),
         connect_ms_max: u64::from(settings.connect_ms_max),
+        boot_ms_max: u64::from(settings.boot_ms_max),
         close_ms_max: u64::from(settings.close_ms_max),
     };
     let client = Client::new(xenstored)?;
@@ -213,10 +214,11 @@ impl Hands<'_> {
             Action::ReleasePiece(image) => {
                 Event::PieceReleased { image, more: self.images.release_piece(image) }
             }
-            Action::Connect { place, image, attachment } => {
-                let result = self.connect(place, image, &attachment);
+            Action::Connect { place, name, image, attachment } => {
+                let result = self.connect(place, &name, image, &attachment);
                 Event::Connecting { place, result: answerable(result)? }
             }
+            Action::Measure(id, image) => Event::Measured { id, used_mib: self.images.used_mib(image) },
             Action::Close(place) => {
                 let told = answerable(vbd::close(&mut self.client, place))?.unwrap_or(false);
                 Event::Closing { place, told }
@@ -246,11 +248,17 @@ impl Hands<'_> {
         Ok(self.backing.release(image)? && !swept)
     }
 
-    fn connect(&mut self, place: Place, image: ImageId, attachment: &Attachment) -> Result<(), Trouble> {
+    fn connect(
+        &mut self,
+        place: Place,
+        name: &VmName,
+        image: ImageId,
+        attachment: &Attachment,
+    ) -> Result<(), Trouble> {
         // The remains of an earlier device, which the kernel was slow to connect.
         vbd::sweep(&mut self.client, place)?;
         let presented = self.backing.present(&self.images, image, vbd::is_writable(attachment))?;
-        let connected = vbd::connect(&mut self.client, place, attachment, &presented);
+        let connected = vbd::connect(&mut self.client, place, name, attachment, &presented);
         if connected.is_err() {
             // No back end has seen it, so it is free at once.
             let _ = self.backing.release(image);

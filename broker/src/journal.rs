@@ -17,10 +17,11 @@ pub use file::{JOURNAL_BYTES_MAX, Journal, JournalError};
 pub use fold::Past;
 
 use bincode::{Decode, Encode};
+use protocol::launch::DisposableNumber;
 use protocol::reply::Reply;
 use protocol::types::{Domid, ImageId, VmName};
 
-use crate::machine::{Pendrive, RequestKey};
+use crate::machine::{Disposable, Pendrive, RequestKey};
 
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -44,6 +45,13 @@ pub enum Record {
     },
     /// This is where a pendrive is.
     Pendrive(Pendrive),
+    /// A DisposableVM of this daemon exists, or is about to.
+    Disposable(Disposable),
+    /// A DisposableVM does not exist any longer.
+    DisposableGone {
+        /// Which one.
+        number: DisposableNumber,
+    },
     /// A pendrive does not exist any longer.
     PendriveGone {
         /// Which one.
@@ -72,11 +80,13 @@ impl Record {
     #[must_use]
     pub fn must_be_durable(&self) -> bool {
         match self {
-            Self::Host { .. } | Self::Pendrive(_) | Self::Decided { .. } => true,
+            Self::Host { .. } | Self::Pendrive(_) | Self::Disposable(_) | Self::Decided { .. } => true,
             // Losing one of these costs a repeated step, never a wrong one.
-            Self::Vm { .. } | Self::VmGone { .. } | Self::PendriveGone { .. } | Self::Answered { .. } => {
-                false
-            }
+            Self::Vm { .. }
+            | Self::VmGone { .. }
+            | Self::PendriveGone { .. }
+            | Self::DisposableGone { .. }
+            | Self::Answered { .. } => false,
         }
     }
 }

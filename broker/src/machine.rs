@@ -13,6 +13,8 @@
 //! restart of either side the same function gives the same order again, and the attacher's orders are
 //! idempotent.
 
+mod disposables;
+mod launches;
 mod orders;
 mod recovery;
 mod requests;
@@ -24,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::Policy;
 use protocol::attach::{AttachReply, AttachRequest, ORDERS_OPEN_MAX, Order, OrderId};
 use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, QuestionId};
-use protocol::launch::{LaunchReply, LaunchRequest};
+use protocol::launch::{DisposableNumber, LaunchReply, LaunchRequest};
 use protocol::log::Level;
 use protocol::monitor::{self, MonitorEvent, MonitorState};
 use protocol::reply::{Code, Detail, Reply};
@@ -33,9 +35,12 @@ use protocol::supervise::{Ending, Role};
 use protocol::types::{Domid, ImageId, VmName};
 
 use crate::journal::{Past, Record};
+use launches::Launches;
 
+pub use disposables::{Disposable, SEEN_MS_MAX, Stage};
+pub use launches::LAUNCH_AGAIN_MS;
 pub use requests::{NOTICE_MS_MIN, SIZE_MIB_MIN};
-pub use state::{ANSWERED_PER_VM_MAX, Asker, Deferred, Pendrive, Place, RequestKey, Vm};
+pub use state::{ANSWERED_PER_VM_MAX, Asker, Deferred, Pendrive, Place, Receiver, RequestKey, Target, Vm};
 
 /// Most running VMs that take part; the monitor has its own, equal limit.
 pub const VMS_MAX: usize = 1024;
@@ -122,6 +127,9 @@ pub struct Machine {
     policy: Policy,
     vms: BTreeMap<Domid, Vm>,
     pendrives: BTreeMap<ImageId, Pendrive>,
+    /// DisposableVMs of this daemon, from the order to make one until it is known to be gone.
+    disposables: BTreeMap<DisposableNumber, Disposable>,
+    launches: Launches,
     /// Final replies that are not known to have reached xenstore.
     owed: Vec<(Asker, Reply)>,
     orders: BTreeMap<OrderId, OpenOrder>,
@@ -152,11 +160,14 @@ impl Machine {
     #[must_use]
     pub fn new(settings: BrokerSettings, policy: Policy, past: Past, first_question: u64) -> Self {
         let pendrives = past.pendrives.clone();
+        let disposables = past.disposables.clone();
         Self {
             settings,
             policy,
             vms: BTreeMap::new(),
             pendrives,
+            disposables,
+            launches: Launches::default(),
             owed: past.decided.clone(),
             orders: BTreeMap::new(),
             retries: BTreeMap::new(),
@@ -182,7 +193,7 @@ impl Machine {
             Event::Monitor(event) => self.monitor_said(event, around),
             Event::Attacher(reply) => self.attacher_said(reply, around),
             Event::Dialog(event) => self.dialog_said(event, around),
-            Event::Launcher(reply) => self.launcher_said(reply),
+            Event::Launcher(reply) => self.launcher_said(reply, around),
             Event::Started(role) => self.started(role, around),
             Event::Ended(role, how) => self.ended(role, how, around),
             Event::Tick => {}
@@ -201,6 +212,8 @@ impl Machine {
             .chain(self.retries.values().copied())
             .chain(self.replies_again)
             .chain(self.deadlines.values().copied())
+            .chain(self.launches.next_deadline())
+            .chain(self.disposables.values().filter_map(Disposable::gives_up_at))
             .min()
     }
 
@@ -225,6 +238,7 @@ impl Machine {
             records.extend(answered.map(|key| Record::Answered { domid: *domid, key: key.clone() }));
         }
         records.extend(self.pendrives.values().cloned().map(Record::Pendrive));
+        records.extend(self.disposables.values().cloned().map(Record::Disposable));
         records.extend(self.owed.iter().map(|(asker, reply)| Record::Decided {
             domid: asker.domid,
             key: asker.key.clone(),
@@ -238,7 +252,7 @@ impl Machine {
             return self.violated(Role::Monitor, "a message that its state does not permit");
         }
         match event {
-            MonitorEvent::DomainSeen { domid, name } => self.domain_seen(domid, name),
+            MonitorEvent::DomainSeen { domid, name } => self.domain_seen(domid, name, around),
             MonitorEvent::NameUnfit { domid } => {
                 self.log(Level::Warning, format!("domain {domid} takes no part: its name does not fit"));
                 self.domain_gone(domid, around);
@@ -275,15 +289,6 @@ impl Machine {
         }
     }
 
-    fn launcher_said(&mut self, reply: LaunchReply) {
-        match reply {
-            LaunchReply::Log(line) => self.log(line.level, format!("dvm-launcher: {}", line.text.as_str())),
-            LaunchReply::Rebuilding { .. } | LaunchReply::Finished { .. } => {
-                self.violated(Role::Launcher, "an answer to no order");
-            }
-        }
-    }
-
     fn started(&mut self, role: Role, around: &mut Surroundings<'_>) {
         match role {
             Role::Attacher => self.take_stock(around),
@@ -292,7 +297,8 @@ impl Machine {
                 self.vms.values_mut().for_each(|vm| vm.listed = false);
             }
             Role::Dialog => self.dialog = Some(DialogState::NothingAsked),
-            Role::Gate | Role::Broker | Role::Launcher => {}
+            Role::Launcher => self.launcher_started(around),
+            Role::Gate | Role::Broker => {}
         }
     }
 
@@ -305,13 +311,15 @@ impl Machine {
                 self.dialog = None;
                 self.nobody_to_ask(around);
             }
-            Role::Gate | Role::Broker | Role::Launcher => {}
+            Role::Launcher => self.launcher_lost(around),
+            Role::Gate | Role::Broker => {}
         }
     }
 
     fn time_passed(&mut self, around: &mut Surroundings<'_>) {
         self.questions_expire(around);
         self.waits_expire(around);
+        self.launches_expire(around);
         if self.orders.values().any(|open| open.deadline <= around.now) {
             self.violated(Role::Attacher, "no answer to an order");
         }
@@ -333,7 +341,8 @@ impl Machine {
             Role::Attacher => self.attacher_lost(),
             Role::Monitor | Role::Gate => self.monitor = None,
             Role::Dialog => self.dialog = None,
-            Role::Broker | Role::Launcher => {}
+            // Its end follows, and says what becomes of its orders.
+            Role::Launcher | Role::Broker => {}
         }
         self.actions.push(Action::Restart(role));
     }

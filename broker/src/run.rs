@@ -101,7 +101,7 @@ impl Broker {
             if !self.hear_supervisor(log)? {
                 return Ok(());
             }
-            for role in [Role::Attacher, Role::Launcher, Role::Dialog, Role::Monitor, Role::Gate] {
+            for role in [Role::Attacher, Role::Dialog, Role::Launcher, Role::Monitor, Role::Gate] {
                 self.hear(role, log)?;
             }
             self.step(Event::Tick, log)?;

@@ -14,6 +14,7 @@ fn question(id: u64) -> Question {
         source: VmName::new(b"work").unwrap(),
         target: Recipient::Vm(VmName::new(format!("vault{id}").as_bytes()).unwrap()),
         size_mib: 64,
+        used_mib: 5,
         age_ms: 0,
         rule: LogText::new("30-user.policy:4"),
         expires_ms: EXPIRES_MS,

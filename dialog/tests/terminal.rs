@@ -100,6 +100,7 @@ impl Dialog {
             source: VmName::new(b"work").unwrap(),
             target: Recipient::Vm(VmName::new(b"vault").unwrap()),
             size_mib: 64,
+            used_mib: 5,
             age_ms: 0,
             rule: LogText::new("30-user.policy:4"),
             expires_ms,

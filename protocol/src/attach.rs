@@ -53,12 +53,17 @@ pub enum Order {
         /// The VM whose name becomes the volume label.
         label: VmName,
     },
-    /// Connect an image to a domain.
+    /// Connect an image to a domain, if that still has this name.
     Attach {
         /// The image.
         image: ImageId,
         /// The domain.
         domid: Domid,
+        /// Its name, which the attacher compares with the toolstack's own word: which number belongs to which name
+        /// is otherwise known from a process that reads what VMs write.
+        name: VmName,
+        /// Whether it was just made, and gets the time to boot before it must connect.
+        boots: bool,
         /// The place.
         place: Attachment,
     },
@@ -70,6 +75,11 @@ pub enum Order {
         domid: Domid,
         /// The device.
         device: Device,
+    },
+    /// Say how much space an image occupies.
+    Measure {
+        /// The image.
+        image: ImageId,
     },
     /// Release the space of an image and remove it. It must be attached nowhere.
     Destroy {
@@ -131,6 +141,11 @@ pub enum Outcome {
     Done,
     /// The answer to [`Order::Inventory`].
     Inventory(Vec<InventoryItem>),
+    /// The answer to [`Order::Measure`]: MiB that the image occupies, rounded up.
+    Measured {
+        /// How many.
+        used_mib: u32,
+    },
     /// It does not hold, and nothing of it is left behind.
     Failed(AttachFailure),
 }
@@ -165,6 +180,9 @@ pub enum AttachFailure {
     /// The domain does not exist.
     #[error("the domain is gone")]
     DomainGone,
+    /// The domain has another name than the order says.
+    #[error("the domain has another name")]
+    OtherName,
     /// xenstored refused or did not answer.
     #[error("xenstore error")]
     Xenstore,
@@ -181,7 +199,9 @@ pub enum AttachFailure {
 pub fn answers(order: &Order, outcome: &Outcome) -> bool {
     match (order, outcome) {
         (Order::Inventory, Outcome::Inventory(items)) => items.len() <= IMAGES_MAX,
-        (_, Outcome::Inventory(_)) | (Order::Inventory, Outcome::Done) => false,
+        (Order::Measure { .. }, Outcome::Measured { .. }) => true,
+        (_, Outcome::Inventory(_) | Outcome::Measured { .. })
+        | (Order::Inventory | Order::Measure { .. }, Outcome::Done) => false,
         (_, Outcome::Done | Outcome::Failed(_)) => true,
     }
 }

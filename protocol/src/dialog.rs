@@ -88,6 +88,8 @@ pub struct Question {
     pub target: Recipient,
     /// Size of the pendrive in MiB, as dom0 made it.
     pub size_mib: u32,
+    /// What it occupies in dom0, in MiB, rounded up: the VM cannot have written more than this.
+    pub used_mib: u32,
     /// How long ago the VM asked, in milliseconds.
     pub age_ms: u32,
     /// The line of the policy that asks, as `file:line`, or `default`.

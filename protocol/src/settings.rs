@@ -55,6 +55,8 @@ pub struct AttacherSettings {
     pub free_mib_min: u32,
     /// How long a guest may take to connect a device, in milliseconds.
     pub connect_ms_max: u32,
+    /// How long a guest that was just made may take to connect a device, in milliseconds.
+    pub boot_ms_max: u32,
     /// How long a guest may take to let a device go before it is taken away, in milliseconds.
     pub close_ms_max: u32,
 }

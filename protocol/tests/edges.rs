@@ -92,11 +92,10 @@ fn order() -> impl Strategy<Value = Order> {
         domid().prop_map(|domid| Order::MakeQpen { domid }),
         (domid(), reply()).prop_map(|(domid, reply)| Order::Answer { domid, reply }),
         (image(), size(), name()).prop_map(|(image, size, label)| Order::Create { image, size, label }),
-        (image(), domid(), attachment).prop_map(|(image, domid, place)| Order::Attach {
-            image,
-            domid,
-            place
-        }),
+        (image(), domid(), name(), any::<bool>(), attachment).prop_map(
+            |(image, domid, name, boots, place)| Order::Attach { image, domid, name, boots, place }
+        ),
+        image().prop_map(|image| Order::Measure { image }),
         (image(), domid(), device()).prop_map(|(image, domid, device)| Order::Detach {
             image,
             domid,
@@ -159,7 +158,7 @@ proptest! {
         let kind = if waits { QuestionKind::WaitForReceiver } else { QuestionKind::Transfer };
         let rule = LogText::new(&rule);
         let target = if yes { Recipient::Vm(target) } else { Recipient::NewDisposable };
-        let question = Question { id, kind, source, target, size_mib, age_ms, rule, expires_ms };
+        let question = Question { id, kind, source, target, size_mib, used_mib: size_mib / 2, age_ms, rule, expires_ms };
         let failed = LaunchFailure::ALL[usize::try_from(size_mib).unwrap() % LaunchFailure::ALL.len()];
         let failed = Notice::CreationFailed { source: question.source.clone(), reason: failed };
         comes_back_and_only_whole!(DialogCommand::Tell(failed), DialogCommand);
@@ -277,8 +276,8 @@ fn only_the_inventory_is_answered_with_an_inventory() {
     let others = [
         Order::MakeQpen { domid },
         Order::Answer { domid, reply },
-        Order::Create { image, size: SizeMib::new(1).unwrap(), label: name },
-        Order::Attach { image, domid, place: Attachment::Outgoing },
+        Order::Create { image, size: SizeMib::new(1).unwrap(), label: name.clone() },
+        Order::Attach { image, domid, name, boots: false, place: Attachment::Outgoing },
         Order::Detach { image, domid, device: Device::Outgoing },
         Order::Destroy { image },
         Order::ForgetDomain { domid },
@@ -289,5 +288,10 @@ fn only_the_inventory_is_answered_with_an_inventory() {
         assert!(!answers(order, &Outcome::Inventory(Vec::new())));
     }
     assert!(!answers(&Order::Inventory, &Outcome::Done));
+    let measured = Outcome::Measured { used_mib: 1 };
+    assert!(others.iter().chain([&Order::Inventory]).all(|order| !answers(order, &measured)));
+    assert!(answers(&Order::Measure { image }, &measured));
+    assert!(!answers(&Order::Measure { image }, &Outcome::Done));
+    assert!(answers(&Order::Measure { image }, &Outcome::Failed(AttachFailure::Io)));
     assert!(answers(&Order::Inventory, &Outcome::Failed(AttachFailure::Xenstore)));
 }

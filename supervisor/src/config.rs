@@ -78,6 +78,8 @@ pub struct Images {
     pub free_mib_min: u32,
     /// How long a guest may take to connect a device.
     pub connect_ms_max: u32,
+    /// The same for a guest that was just made.
+    pub boot_ms_max: u32,
     /// How long a guest may take to let a device go.
     pub close_ms_max: u32,
     /// Number of the first loop device that is ours; only for [`HostKind::Xen`].

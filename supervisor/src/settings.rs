@@ -59,6 +59,7 @@ pub fn of_attacher(config: &Config) -> Result<AttacherSettings, ConfigError> {
         total_mib_max: images.total_mib_max,
         free_mib_min: images.free_mib_min,
         connect_ms_max: images.connect_ms_max,
+        boot_ms_max: images.boot_ms_max,
         close_ms_max: images.close_ms_max,
     })
 }

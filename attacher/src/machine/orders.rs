@@ -28,10 +28,14 @@ impl Machine {
                 Ok(())
             }
             Order::Create { image, size, label } => self.create(id, image, size, label, actions),
-            Order::Attach { image, domid, place } => self.attach(id, image, domid, place, now, actions),
+            Order::Attach { image, domid, name, boots, place } => {
+                let patience = if boots { self.limits.boot_ms_max } else { self.limits.connect_ms_max };
+                self.attach(id, image, (domid, name), place, now.saturating_add(patience), actions)
+            }
             Order::Detach { image, domid, device } => {
                 self.detach(id, image, Place { domid, device }, now, actions)
             }
+            Order::Measure { image } => self.measure(id, image, actions),
             Order::Destroy { image } => self.destroy(id, image, actions),
             Order::ForgetDomain { domid } => self.forget(id, domid, actions),
         };
@@ -98,9 +102,9 @@ impl Machine {
         &mut self,
         id: OrderId,
         image: ImageId,
-        domid: Domid,
+        (domid, name): (Domid, VmName),
         attachment: Attachment,
-        now: Millis,
+        deadline: Millis,
         actions: &mut Vec<Action>,
     ) -> Result<(), AttachFailure> {
         let known = self.images.get(&image).ok_or(AttachFailure::NoSuchImage)?;
@@ -128,10 +132,9 @@ impl Machine {
         if self.holder(image).is_some() {
             return Err(AttachFailure::InUse);
         }
-        let deadline = now.saturating_add(self.limits.connect_ms_max);
         let state = State::Connecting { id, deadline };
         self.places.insert(place, Holding { image, attachment: Some(attachment.clone()), state });
-        actions.push(Action::Connect { place, image, attachment });
+        actions.push(Action::Connect { place, name, image, attachment });
         Ok(())
     }
 
@@ -168,6 +171,14 @@ impl Machine {
                 Err(AttachFailure::Conflict)
             }
         }
+    }
+
+    fn measure(&self, id: OrderId, image: ImageId, actions: &mut Vec<Action>) -> Result<(), AttachFailure> {
+        if !self.images.contains_key(&image) {
+            return Err(AttachFailure::NoSuchImage);
+        }
+        actions.push(Action::Measure(id, image));
+        Ok(())
     }
 
     fn destroy(

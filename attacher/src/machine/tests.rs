@@ -12,6 +12,7 @@ mod promises;
 const IMAGE: ImageId = ImageId([1; 16]);
 const OTHER: ImageId = ImageId([2; 16]);
 const CONNECT_MS: Millis = 1_000;
+const BOOT_MS: Millis = 9_000;
 const CLOSE_MS: Millis = 500;
 
 fn domid(number: u16) -> Domid {
@@ -23,7 +24,17 @@ fn place() -> Place {
 }
 
 fn limits() -> Limits {
-    Limits { images_max: 8, total_mib_max: 4096, connect_ms_max: CONNECT_MS, close_ms_max: CLOSE_MS }
+    Limits {
+        images_max: 8,
+        total_mib_max: 4096,
+        connect_ms_max: CONNECT_MS,
+        boot_ms_max: BOOT_MS,
+        close_ms_max: CLOSE_MS,
+    }
+}
+
+fn name() -> VmName {
+    VmName::new(b"guest").unwrap()
 }
 
 fn incoming() -> Attachment {
@@ -44,7 +55,7 @@ fn order(number: u64, order: Order) -> Event {
 }
 
 fn attach(number: u64, image: ImageId, to: u16, attachment: Attachment) -> Event {
-    order(number, Order::Attach { image, domid: domid(to), place: attachment })
+    order(number, Order::Attach { image, domid: domid(to), name: name(), boots: false, place: attachment })
 }
 
 fn detach(number: u64, image: ImageId) -> Event {

@@ -1,14 +1,14 @@
 //! The attacher in its sandbox, with images as files, against guests of every mood.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use crate::rig::kernel::Mood;
-use crate::rig::{CLOSE_MS_MAX, CONNECT_MS_MAX, Rig, SPARE_MIB, domid, failed, incoming};
+use crate::rig::{CLOSE_MS_MAX, CONNECT_MS_MAX, Rig, SPARE_MIB, domid, failed, guest, incoming};
 use protocol::attach::{AttachFailure, Attachment, InventoryItem, Order, Outcome};
 use protocol::reply::{Code, Detail, Reply};
-use protocol::types::{Device, ImageId, ReqId};
+use protocol::types::{Device, ImageId, ReqId, VmName};
 use xenstore::path::{BackNode, DomainPath, FrontNode, VbdPath};
 use xenstore::{Access, Client, Permissions, Who, missing_is_none};
 
@@ -92,11 +92,43 @@ fn l6_attach_of_a_silent_guest_fails_in_time_and_leaves_nothing() {
 }
 
 #[test]
+fn a_pendrive_is_not_given_to_a_domain_of_another_name() {
+    let mut rig = rig();
+    rig.create(A, 40);
+    for wrong in [&b"guest2"[..], b"gues", b"Guest"] {
+        let name = VmName::new(wrong).unwrap();
+        let order =
+            Order::Attach { image: A, domid: domid(1), name, boots: false, place: Attachment::Outgoing };
+        assert_eq!(rig.order(order), failed(AttachFailure::OtherName));
+        assert_eq!(rig.kernel.back_ends(), []);
+    }
+    assert_eq!(rig.attach(A, 1, Attachment::Outgoing), Outcome::Done);
+}
+
+#[test]
+fn what_an_image_occupies_is_told_in_whole_mib() {
+    let mut rig = rig();
+    assert_eq!(rig.order(Order::Measure { image: A }), failed(AttachFailure::NoSuchImage));
+    rig.create(A, 40);
+    let Outcome::Measured { used_mib: empty } = rig.order(Order::Measure { image: A }) else { panic!() };
+    let file = File::options().write(true).open(rig.images.path().join(format!("{A}.img"))).unwrap();
+    file.write_all_at(&vec![1; 9 << 20], 20 << 20).unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(rig.order(Order::Measure { image: A }), Outcome::Measured { used_mib: empty + 9 });
+}
+
+#[test]
 fn a_guest_that_closes_instead_of_connecting_fails_at_once() {
     let mut rig = rig();
     rig.kernel.set_mood(1, Mood::Refusing);
     rig.create(A, 40);
-    let id = rig.give(Order::Attach { image: A, domid: domid(1), place: Attachment::Outgoing });
+    let id = rig.give(Order::Attach {
+        image: A,
+        domid: domid(1),
+        name: guest(),
+        boots: false,
+        place: Attachment::Outgoing,
+    });
     assert!(rig.is_answered_within(id, Duration::from_millis(u64::from(CONNECT_MS_MAX) / 2)));
     assert_eq!(rig.answer(id), failed(AttachFailure::GuestSilent));
     assert_eq!(rig.kernel.back_ends(), []);
@@ -155,7 +187,13 @@ fn l16_nothing_that_a_guest_writes_is_believed() {
     let mut rig = rig();
     rig.kernel.set_mood(1, Mood::Silent);
     rig.create(A, 40);
-    let id = rig.give(Order::Attach { image: A, domid: domid(1), place: Attachment::Outgoing });
+    let id = rig.give(Order::Attach {
+        image: A,
+        domid: domid(1),
+        name: guest(),
+        boots: false,
+        place: Attachment::Outgoing,
+    });
     assert!(!rig.is_answered_within(id, Duration::from_millis(100)));
     let vbd = VbdPath::new(domid(1), Device::Outgoing);
     let mut guest = Client::new(rig.store.connection_of(1)).unwrap();
@@ -201,7 +239,13 @@ fn after_sigkill_the_inventory_tells_what_is_attached_and_nothing_leaks() {
     rig.create(B, 40);
     rig.attach(A, 1, Attachment::Outgoing);
     rig.kernel.set_mood(2, Mood::Silent);
-    let id = rig.give(Order::Attach { image: B, domid: domid(2), place: incoming(false) });
+    let id = rig.give(Order::Attach {
+        image: B,
+        domid: domid(2),
+        name: guest(),
+        boots: false,
+        place: incoming(false),
+    });
     assert!(!rig.is_answered_within(id, Duration::from_millis(50)));
     // Half-made for domain 2, complete for domain 1.
     rig.restart();
@@ -236,7 +280,13 @@ fn sigkill_at_any_moment_of_a_transfer_leaks_nothing() {
     let mut rig = rig();
     for pause_us in (0..4_000).step_by(250) {
         rig.create(A, 40);
-        rig.give(Order::Attach { image: A, domid: domid(1), place: Attachment::Outgoing });
+        rig.give(Order::Attach {
+            image: A,
+            domid: domid(1),
+            name: guest(),
+            boots: false,
+            place: Attachment::Outgoing,
+        });
         rig.kernel.play();
         std::thread::sleep(Duration::from_micros(pause_us));
         rig.kernel.play();

@@ -67,7 +67,14 @@ impl Host {
     }
 
     fn attach(&mut self, to: u16, place: Attachment) -> Outcome {
-        self.order(Order::Attach { image: A, domid: domid(to), place })
+        let name = if to == WORK { &b"work"[..] } else { b"vault" };
+        self.order(Order::Attach {
+            image: A,
+            domid: domid(to),
+            name: VmName::new(name).unwrap(),
+            boots: false,
+            place,
+        })
     }
 
     fn detach(&mut self, from: u16, device: Device) -> Outcome {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use protocol::launch::DisposableNumber;
 use protocol::reply::Reply;
 use protocol::types::{Domid, ImageId, VmName};
 
 use super::Record;
-use crate::machine::{Asker, Pendrive, RequestKey, Vm};
+use crate::machine::{Asker, Disposable, Pendrive, RequestKey, Vm};
 
 /// What the journal says of the past of this run of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Past {
     pub vms: BTreeMap<Domid, (VmName, VecDeque<RequestKey>)>,
     /// Pendrives with their last intent or result.
     pub pendrives: BTreeMap<ImageId, Pendrive>,
+    /// DisposableVMs that exist, or were about to.
+    pub disposables: BTreeMap<DisposableNumber, Disposable>,
     /// Replies that were decided, and perhaps not given.
     pub decided: Vec<(Asker, Reply)>,
 }
@@ -49,6 +52,12 @@ impl Past {
             }
             Record::Pendrive(pendrive) => {
                 self.pendrives.insert(pendrive.image, pendrive.clone());
+            }
+            Record::Disposable(disposable) => {
+                self.disposables.insert(disposable.number, disposable.clone());
+            }
+            Record::DisposableGone { number } => {
+                self.disposables.remove(number);
             }
             Record::PendriveGone { image } => {
                 self.pendrives.remove(image);

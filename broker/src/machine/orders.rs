@@ -6,38 +6,41 @@ use protocol::attach::{
 use protocol::log::Level;
 use protocol::reply::{Code, Detail};
 use protocol::supervise::Role;
-use protocol::types::{Device, Domid, ImageId};
+use protocol::types::{Device, Domid, ImageId, VmName};
 
 use super::{
     Action, Asker, AttacherState, Machine, ORDER_MS_MAX, OpenOrder, Pendrive, Place, REPLIES_AGAIN_MS,
-    REPLIES_OPEN_MAX, RETRY_MS, Surroundings,
+    REPLIES_OPEN_MAX, RETRY_MS, Receiver, Surroundings,
 };
 use crate::journal::Record;
 
 /// The order that a pendrive's place asks for, if any.
 #[must_use]
-fn wanted(pendrive: &Pendrive, writable: bool) -> Option<Order> {
+fn wanted(pendrive: &Pendrive, machine: &Machine) -> Option<Order> {
     let image = pendrive.image;
+    let attach = |domid: Domid, name: &VmName, place| {
+        let (name, boots) = (name.clone(), machine.is_disposable(domid));
+        Some(Order::Attach { image, domid, name, boots, place })
+    };
     match &pendrive.place {
         Place::Creating { .. } => {
             Some(Order::Create { image, size: pendrive.size, label: pendrive.maker.clone() })
         }
-        Place::Connecting { at, .. } => {
-            Some(Order::Attach { image, domid: *at, place: Attachment::Outgoing })
-        }
+        Place::Connecting { at, .. } => attach(*at, &pendrive.maker, Attachment::Outgoing),
+        Place::Measuring { .. } => Some(Order::Measure { image }),
         Place::Leaving { at, .. } => Some(Order::Detach { image, domid: *at, device: Device::Outgoing }),
         Place::Arriving { to, .. } => {
-            let source = pendrive.maker.clone();
-            Some(Order::Attach {
-                image,
-                domid: *to,
-                place: Attachment::Incoming { source, seq: None, writable },
-            })
+            let (source, writable) = (pendrive.maker.clone(), machine.settings.incoming_writable);
+            attach(to.domid, &to.name, Attachment::Incoming { source, seq: to.seq, writable })
         }
         Place::Returning { at, .. } => Some(Order::Detach { image, domid: *at, device: Device::Incoming }),
         Place::Retreating { at, device } => Some(Order::Detach { image, domid: *at, device: *device }),
         Place::Destroying { .. } => Some(Order::Destroy { image }),
-        Place::Clean { .. } | Place::Asking { .. } | Place::Waiting { .. } | Place::Loaded { .. } => None,
+        Place::Clean { .. }
+        | Place::Asking { .. }
+        | Place::Launching { .. }
+        | Place::Waiting { .. }
+        | Place::Loaded { .. } => None,
     }
 }
 
@@ -48,7 +51,12 @@ fn image_of(order: &Order) -> Option<ImageId> {
         | Order::Attach { image, .. }
         | Order::Detach { image, .. }
         | Order::Destroy { image } => Some(*image),
-        Order::Inventory | Order::MakeQpen { .. } | Order::Answer { .. } | Order::ForgetDomain { .. } => None,
+        // Does not move it.
+        Order::Measure { .. }
+        | Order::Inventory
+        | Order::MakeQpen { .. }
+        | Order::Answer { .. }
+        | Order::ForgetDomain { .. } => None,
     }
 }
 
@@ -83,7 +91,7 @@ impl Machine {
     /// Gives the order that the pendrive's place asks for.
     pub(super) fn give_order(&mut self, image: ImageId, around: &Surroundings<'_>) {
         let Some(pendrive) = self.pendrives.get(&image) else { return };
-        if let Some(order) = wanted(pendrive, self.settings.incoming_writable) {
+        if let Some(order) = wanted(pendrive, self) {
             self.order(order, around);
         }
     }
@@ -102,6 +110,7 @@ impl Machine {
                 | Order::Create { .. }
                 | Order::Attach { .. }
                 | Order::Detach { .. }
+                | Order::Measure { .. }
                 | Order::Destroy { .. } => {}
             }
         }
@@ -138,7 +147,7 @@ impl Machine {
         }
         match (&open.order, outcome) {
             (Order::Inventory, Outcome::Inventory(items)) => self.stock_taken(&items, around),
-            (Order::Inventory, Outcome::Done | Outcome::Failed(_)) => {
+            (Order::Inventory, Outcome::Done | Outcome::Failed(_) | Outcome::Measured { .. }) => {
                 self.violated(Role::Attacher, "no inventory");
             }
             (Order::Answer { domid, reply }, Outcome::Done) if reply.code.is_final() => {
@@ -151,6 +160,10 @@ impl Machine {
                     self.replies_again = Some(around.now.saturating_add(RETRY_MS));
                 }
             }
+            (Order::Measure { image }, Outcome::Measured { used_mib }) => {
+                self.measured(*image, used_mib, around);
+            }
+            (Order::Measure { image }, _) => self.not_measured(*image, around),
             (Order::Answer { .. } | Order::MakeQpen { .. } | Order::ForgetDomain { .. }, _) => {}
             (order, Outcome::Done) => {
                 if let Some(image) = image_of(order) {
@@ -162,7 +175,7 @@ impl Machine {
                     self.order_failed(image, failure, around);
                 }
             }
-            (_, Outcome::Inventory(_)) => {}
+            (_, Outcome::Inventory(_) | Outcome::Measured { .. }) => {}
         }
     }
 
@@ -214,7 +227,7 @@ impl Machine {
                 }
             }
             Place::Leaving { at, to, asker } => self.left(image, at, to, asker, around),
-            Place::Arriving { to, asker } => self.arrived(image, to, &asker, around),
+            Place::Arriving { to, asker } => self.arrived(image, to.domid, &asker, around),
             Place::Returning { at, asker } => {
                 self.place(image, Place::Destroying { asker: Some(asker) }, around);
                 self.receiver_is_free(at, around);
@@ -232,17 +245,23 @@ impl Machine {
                     self.answer(&asker, Code::Ok, Detail::Done, around);
                 }
             }
-            Place::Clean { .. } | Place::Asking { .. } | Place::Waiting { .. } | Place::Loaded { .. } => {}
+            Place::Clean { .. }
+            | Place::Measuring { .. }
+            | Place::Asking { .. }
+            | Place::Launching { .. }
+            | Place::Waiting { .. }
+            | Place::Loaded { .. } => {}
         }
     }
 
-    fn left(&mut self, image: ImageId, at: Domid, to: Domid, asker: Asker, around: &mut Surroundings<'_>) {
-        if self.vms.contains_key(&at) && self.vms.contains_key(&to) {
+    fn left(&mut self, image: ImageId, at: Domid, to: Receiver, asker: Asker, around: &mut Surroundings<'_>) {
+        let receiver = to.domid;
+        if self.vms.contains_key(&at) && self.vms.contains_key(&receiver) {
             return self.place(image, Place::Arriving { to, asker }, around);
         }
         self.place(image, Place::Destroying { asker: None }, around);
         self.answer(&asker, Code::Failed, Detail::OtherVmGone, around);
-        self.receiver_is_free(to, around);
+        self.receiver_is_free(receiver, around);
     }
 
     fn arrived(&mut self, image: ImageId, to: Domid, asker: &Asker, around: &mut Surroundings<'_>) {
@@ -250,6 +269,7 @@ impl Machine {
             self.place(image, Place::Loaded { at: to }, around);
             self.answer(asker, Code::Ok, Detail::Done, around);
             self.serve_deferred(to, around);
+            self.answer_has_come(asker.domid, to, around);
         } else {
             self.place(image, Place::Retreating { at: to, device: Device::Incoming }, around);
             self.answer(asker, Code::Failed, Detail::OtherVmGone, around);
@@ -272,7 +292,7 @@ impl Machine {
                 let (code, detail) = refusal(failure);
                 self.answer(&asker, code, detail, around);
             }
-            Place::Arriving { to, asker } => {
+            Place::Arriving { to: Receiver { domid: to, .. }, asker } => {
                 self.place(image, Place::Retreating { at: to, device: Device::Incoming }, around);
                 let gone = !self.vms.contains_key(&to);
                 let (code, detail) =
@@ -281,7 +301,7 @@ impl Machine {
                 self.serve_deferred(to, around);
                 self.serve_deferred(asker.domid, around);
             }
-            Place::Leaving { at, to, asker } => {
+            Place::Leaving { at, to: Receiver { domid: to, .. }, asker } => {
                 self.place_later(image, Place::Retreating { at, device: Device::Outgoing }, around);
                 self.answer(&asker, Code::Failed, Detail::DeviceTrouble, around);
                 self.receiver_is_free(to, around);
@@ -297,7 +317,12 @@ impl Machine {
             Place::Retreating { .. } | Place::Destroying { asker: None } => {
                 self.retries.insert(image, around.now.saturating_add(RETRY_MS));
             }
-            Place::Clean { .. } | Place::Asking { .. } | Place::Waiting { .. } | Place::Loaded { .. } => {}
+            Place::Clean { .. }
+            | Place::Measuring { .. }
+            | Place::Asking { .. }
+            | Place::Launching { .. }
+            | Place::Waiting { .. }
+            | Place::Loaded { .. } => {}
         }
     }
 
@@ -326,6 +351,7 @@ fn refusal(failure: AttachFailure) -> (Code, Detail) {
         AttachFailure::NoSuchImage
         | AttachFailure::InUse
         | AttachFailure::DomainGone
+        | AttachFailure::OtherName
         | AttachFailure::Xenstore
         | AttachFailure::Io
         | AttachFailure::Conflict => (Code::Failed, Detail::DeviceTrouble),
@@ -339,12 +365,13 @@ fn describe(order: &Order) -> String {
         Order::MakeQpen { domid } => format!("make device/qpen of domain {domid}"),
         Order::Answer { domid, .. } => format!("answer domain {domid}"),
         Order::Create { image, size, .. } => format!("create {image} of {size}"),
-        Order::Attach { image, domid, place } => {
+        Order::Attach { image, domid, place, .. } => {
             format!("attach {image} to domain {domid} as {}", place.device().name())
         }
         Order::Detach { image, domid, device } => {
             format!("detach {image} from domain {domid}, {}", device.name())
         }
+        Order::Measure { image } => format!("measure {image}"),
         Order::Destroy { image } => format!("destroy {image}"),
         Order::ForgetDomain { domid } => format!("forget domain {domid}"),
     }

@@ -71,11 +71,16 @@ impl Machine {
                 self.interrupt_question(image, place, around);
             }
         }
+        self.settle_disposables(around);
     }
 
     /// A question cannot outlive the process that asked it: no yes is carried over.
     fn interrupt_question(&mut self, image: ImageId, place: Place, around: &mut Surroundings<'_>) {
-        if let Place::Asking { at, asker, .. } | Place::Waiting { at, asker, .. } = place {
+        if let Place::Measuring { at, asker, .. }
+        | Place::Asking { at, asker, .. }
+        | Place::Launching { at, asker, .. }
+        | Place::Waiting { at, asker, .. } = place
+        {
             self.place(image, Place::Clean { at }, around);
             self.interrupt(Some(asker), around);
         }
@@ -122,7 +127,12 @@ impl Machine {
                 self.interrupt(Some(asker.clone()), around);
                 self.retreat(image, holder, around);
             }
-            Place::Clean { .. } | Place::Asking { .. } | Place::Waiting { .. } | Place::Loaded { .. } => {
+            Place::Clean { .. }
+            | Place::Measuring { .. }
+            | Place::Asking { .. }
+            | Place::Launching { .. }
+            | Place::Waiting { .. }
+            | Place::Loaded { .. } => {
                 if holder != pendrive.place.holder() {
                     self.log(Level::Error, format!("{image} is not where it was, and is destroyed"));
                     if let Place::Asking { question, .. } = &pendrive.place {
@@ -135,6 +145,8 @@ impl Machine {
                         self.answer(asker, Code::Failed, Detail::DeviceTrouble, around);
                     }
                     self.retreat(image, holder, around);
+                } else {
+                    self.give_order(image, around);
                 }
             }
             Place::Destroying { .. } if holder.is_some() => self.retreat(image, holder, around),

@@ -1,14 +1,17 @@
 //! Requests of VMs: which are repeats, which can be decided now, and the decision.
 
-use policy::{Action as PolicyAction, Operation, Party};
-use protocol::dialog::{DialogCommand, Notice, Recipient};
+use policy::{Action as PolicyAction, Decision, Operation, Party};
+use protocol::dialog::{DialogCommand, Notice};
 use protocol::log::{Level, LogText};
 use protocol::monitor::MonitorState;
 use protocol::reply::{Code, Detail};
 use protocol::request::{Request, Verb};
 use protocol::types::{Device, Domid, ImageId, Seq, SizeMib, VmName};
 
-use super::{Action, Asker, Deferred, Machine, Pendrive, Place, RequestKey, Surroundings, VMS_MAX, Vm};
+use super::{
+    Action, Asker, Deferred, Machine, Pendrive, Place, Receiver, RequestKey, Surroundings, Target, VMS_MAX,
+    Vm,
+};
 use crate::journal::Record;
 
 /// Smallest pendrive that is made, in MiB: FAT32 needs 65525 clusters. A request for less gets this.
@@ -17,7 +20,7 @@ pub const SIZE_MIB_MIN: u32 = 33;
 pub const NOTICE_MS_MIN: u64 = 5_000;
 
 impl Machine {
-    pub(super) fn domain_seen(&mut self, domid: Domid, name: VmName) {
+    pub(super) fn domain_seen(&mut self, domid: Domid, name: VmName, around: &mut Surroundings<'_>) {
         if let Some(vm) = self.vms.get_mut(&domid) {
             vm.listed = true;
             if vm.name == name {
@@ -40,6 +43,7 @@ impl Machine {
         }
         self.log(Level::Info, format!("domain {domid} is {name}"));
         self.record(Record::Vm { domid, name });
+        self.disposables_seen(around);
     }
 
     pub(super) fn request_seen(
@@ -125,9 +129,9 @@ impl Machine {
         match request.verb {
             Verb::New { size } => self.new_wanted(name, size, asker, around),
             Verb::Send { to, seq } => self.send_wanted(&name, &to, seq, asker, around),
-            Verb::SendDisposable { .. } => self.disposable_wanted(&name, &asker, around),
+            Verb::SendDisposable { seq } => self.disposable_wanted(&name, seq, asker, around),
             Verb::Umount => self.umount_wanted(asker, around),
-            Verb::Killme => self.answer(&asker, Code::Denied, Detail::NotDisposable, around),
+            Verb::Killme => self.killme_wanted(&asker, around),
         }
     }
 
@@ -191,10 +195,13 @@ impl Machine {
         &mut self,
         name: &VmName,
         to: &VmName,
-        _seq: Option<Seq>,
+        seq: Option<Seq>,
         asker: Asker,
         around: &mut Surroundings<'_>,
     ) {
+        if self.is_disposable(asker.domid) {
+            return self.answer_wanted(to, seq, asker, around);
+        }
         let target = match self.vms_named(to).as_slice() {
             [] => return self.answer(&asker, Code::Unknown, Detail::NoSuchVm, around),
             [only] => *only,
@@ -207,55 +214,57 @@ impl Machine {
         if target == asker.domid {
             return self.answer(&asker, Code::Denied, Detail::SameVm, around);
         }
-        let party = |name| Party::Vm { name, disposable: false };
-        let decision = self.policy.decide(Operation::Copy, &party(name), &party(to));
+        let source = Party::Vm { name, disposable: false };
+        let disposable = self.is_disposable(target);
+        let target = Target::Vm(Receiver { domid: target, name: to.clone(), seq: None });
+        let decision = self.policy.decide(Operation::Copy, &source, &Party::Vm { name: to, disposable });
+        self.decided(image, decision, target, asker, around);
+    }
+
+    /// Does what the policy says of a transfer.
+    pub(super) fn decided(
+        &mut self,
+        image: ImageId,
+        decision: Decision,
+        target: Target,
+        asker: Asker,
+        around: &mut Surroundings<'_>,
+    ) {
+        let recipient = target.recipient();
+        let name = self.name_of(asker.domid);
         let origin = decision.origin.map_or_else(|| String::from("default"), |origin| origin.to_string());
-        self.log(Level::Info, format!("{name} -> {to}: {} ({origin})", decision.action.word()));
+        self.log(Level::Info, format!("{name} -> {recipient}: {} ({origin})", decision.action.word()));
         if decision.notify && decision.action != PolicyAction::Ask {
             let allowed = decision.action == PolicyAction::Allow;
-            self.tell_person(asker.domid, allowed, to, &origin, around);
+            self.tell_person(asker.domid, around, |source| Notice::Decided {
+                allowed,
+                source,
+                target: recipient,
+                rule: LogText::new(&origin),
+            });
         }
         match decision.action {
             PolicyAction::Deny => self.answer(&asker, Code::Denied, Detail::ByPolicy, around),
-            PolicyAction::Allow => self.permitted(image, asker.domid, target, asker, around),
+            PolicyAction::Allow => self.permitted(image, target, asker, around),
             PolicyAction::Ask => self.ask_transfer(image, target, asker, &origin, around),
         }
     }
 
-    /// Tells the person of a decision of the policy, for each VM at most once in [`NOTICE_MS_MIN`]: a VM that is
-    /// denied again and again must not fill the screen (L18).
-    fn tell_person(
+    /// Tells the person something about a VM, for each VM at most once in [`NOTICE_MS_MIN`]: a VM that is denied
+    /// again and again must not fill the screen (L18).
+    pub(super) fn tell_person(
         &mut self,
-        from: Domid,
-        allowed: bool,
-        to: &VmName,
-        rule: &str,
+        about: Domid,
         around: &Surroundings<'_>,
+        notice: impl FnOnce(VmName) -> Notice,
     ) {
-        let Some(vm) = self.vms.get_mut(&from) else { return };
+        let Some(vm) = self.vms.get_mut(&about) else { return };
         if self.dialog.is_none() || around.now < vm.quiet_until {
             return;
         }
         vm.quiet_until = around.now.saturating_add(NOTICE_MS_MIN);
-        let notice = Notice::Decided {
-            allowed,
-            source: vm.name.clone(),
-            target: Recipient::Vm(to.clone()),
-            rule: LogText::new(rule),
-        };
+        let notice = notice(vm.name.clone());
         self.actions.push(Action::Dialog(DialogCommand::Tell(notice)));
-    }
-
-    fn disposable_wanted(&mut self, name: &VmName, asker: &Asker, around: &mut Surroundings<'_>) {
-        let source = Party::Vm { name, disposable: false };
-        let decision = self.policy.decide(Operation::Dvm, &source, &Party::NewDisposable);
-        if decision.action == PolicyAction::Deny {
-            return self.answer(asker, Code::Denied, Detail::ByPolicy, around);
-        }
-        match self.clean_outgoing(asker.domid) {
-            Ok(_) => self.answer(asker, Code::Failed, Detail::NoDisposables, around),
-            Err(detail) => self.answer(asker, Code::Busy, detail, around),
-        }
     }
 
     fn umount_wanted(&mut self, asker: Asker, around: &mut Surroundings<'_>) {
@@ -270,7 +279,7 @@ impl Machine {
         }
     }
 
-    fn clean_outgoing(&self, domid: Domid) -> Result<ImageId, Detail> {
+    pub(super) fn clean_outgoing(&self, domid: Domid) -> Result<ImageId, Detail> {
         match self.outgoing(domid) {
             Some(Pendrive { image, place: Place::Clean { .. }, .. }) => Ok(*image),
             Some(_) => Err(Detail::InProgress),

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use bincode::{Decode, Encode};
-use protocol::dialog::QuestionId;
+use protocol::dialog::{QuestionId, Recipient};
+use protocol::launch::DisposableNumber;
+use protocol::log::LogText;
 use protocol::request::Request;
-use protocol::types::{Device, Domid, ImageId, ReqId, SizeMib, VmName};
+use protocol::types::{Device, Domid, ImageId, ReqId, Seq, SizeMib, VmName};
 
 /// Most answered requests that are remembered for each VM, so that a repeat is recognised.
 pub const ANSWERED_PER_VM_MAX: usize = 16;
@@ -116,6 +118,50 @@ impl Vm {
     }
 }
 
+/// A running VM that is to get a pendrive.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Receiver {
+    /// Its number.
+    pub domid: Domid,
+    /// Its name when the transfer was decided. The attacher compares it with the toolstack's word, so that whoever
+    /// tells the broker which number has which name cannot lead a permitted transfer elsewhere.
+    pub name: VmName,
+    /// The transaction that it is told of; `None` for a plain copy.
+    pub seq: Option<Seq>,
+}
+
+/// Who is to get a pendrive.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Target {
+    /// A running VM.
+    Vm(Receiver),
+    /// A DisposableVM that is to be made for this transaction.
+    NewDisposable {
+        /// The transaction.
+        seq: Seq,
+    },
+}
+
+impl Target {
+    /// The running VM, if it is one.
+    #[must_use]
+    pub fn domid(&self) -> Option<Domid> {
+        match self {
+            Self::Vm(receiver) => Some(receiver.domid),
+            Self::NewDisposable { .. } => None,
+        }
+    }
+
+    /// As the person knows it.
+    #[must_use]
+    pub fn recipient(&self) -> Recipient {
+        match self {
+            Self::Vm(receiver) => Recipient::Vm(receiver.name.clone()),
+            Self::NewDisposable { .. } => Recipient::NewDisposable,
+        }
+    }
+}
+
 /// One pendrive, from the decision to make it until its space is released.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Pendrive {
@@ -152,12 +198,27 @@ pub enum Place {
         /// The holder.
         at: Domid,
     },
+    /// *(order)* Is at `xvdg`; before the person is asked, the space that it occupies is found out.
+    Measuring {
+        /// The holder.
+        at: Domid,
+        /// The receiver.
+        to: Target,
+        /// Whether the transfer has been permitted and the question is about waiting.
+        permitted: bool,
+        /// When this `send` was permitted to queue for its receiver, counted in requests.
+        ticket: u64,
+        /// The line of the policy that asks.
+        rule: LogText,
+        /// The request.
+        asker: Asker,
+    },
     /// Is at `xvdg` while the person decides about `send`.
     Asking {
         /// The holder.
         at: Domid,
         /// The receiver.
-        to: Domid,
+        to: Target,
         /// Which question is open.
         question: QuestionId,
         /// Whether the transfer has been permitted and the question is about waiting.
@@ -167,12 +228,21 @@ pub enum Place {
         /// The request.
         asker: Asker,
     },
+    /// Is at `xvdg`; the DisposableVM that is to get it is being made.
+    Launching {
+        /// The holder.
+        at: Domid,
+        /// The DisposableVM.
+        number: DisposableNumber,
+        /// The request.
+        asker: Asker,
+    },
     /// Is at `xvdg`; the transfer is permitted and waits for the receiver's `umount`.
     Waiting {
         /// The holder.
         at: Domid,
         /// The receiver.
-        to: Domid,
+        to: Receiver,
         /// When it gives up, in milliseconds of the broker's clock.
         deadline: u64,
         /// Its turn among those who wait for the same receiver.
@@ -185,14 +255,14 @@ pub enum Place {
         /// The sender.
         at: Domid,
         /// The receiver.
-        to: Domid,
+        to: Receiver,
         /// The request.
         asker: Asker,
     },
     /// *(order)* Is being attached to the receiver as `xvdh`.
     Arriving {
         /// The receiver.
-        to: Domid,
+        to: Receiver,
         /// The sender's request.
         asker: Asker,
     },
@@ -230,7 +300,9 @@ impl Place {
             Self::Creating { at, .. }
             | Self::Connecting { at, .. }
             | Self::Clean { at }
+            | Self::Measuring { at, .. }
             | Self::Asking { at, .. }
+            | Self::Launching { at, .. }
             | Self::Waiting { at, .. }
             | Self::Leaving { at, .. }
             | Self::Retreating { at, device: Device::Outgoing } => Some(*at),
@@ -246,14 +318,16 @@ impl Place {
     #[must_use]
     pub fn incoming_of(&self) -> Option<Domid> {
         match self {
-            Self::Leaving { to, .. } | Self::Arriving { to, .. } => Some(*to),
+            Self::Leaving { to, .. } | Self::Arriving { to, .. } => Some(to.domid),
             Self::Loaded { at }
             | Self::Returning { at, .. }
             | Self::Retreating { at, device: Device::Incoming } => Some(*at),
             Self::Creating { .. }
             | Self::Connecting { .. }
             | Self::Clean { .. }
+            | Self::Measuring { .. }
             | Self::Asking { .. }
+            | Self::Launching { .. }
             | Self::Waiting { .. }
             | Self::Retreating { device: Device::Outgoing, .. }
             | Self::Destroying { .. } => None,
@@ -272,7 +346,9 @@ impl Place {
         match self {
             Self::Creating { asker, .. }
             | Self::Connecting { asker, .. }
+            | Self::Measuring { asker, .. }
             | Self::Asking { asker, .. }
+            | Self::Launching { asker, .. }
             | Self::Waiting { asker, .. }
             | Self::Leaving { asker, .. }
             | Self::Arriving { asker, .. }
@@ -288,12 +364,13 @@ impl Place {
         match self {
             Self::Connecting { at, .. }
             | Self::Clean { at }
+            | Self::Measuring { at, .. }
             | Self::Asking { at, .. }
+            | Self::Launching { at, .. }
             | Self::Waiting { at, .. }
             | Self::Leaving { at, .. } => Some((*at, Device::Outgoing)),
-            Self::Arriving { to: at, .. } | Self::Loaded { at } | Self::Returning { at, .. } => {
-                Some((*at, Device::Incoming))
-            }
+            Self::Arriving { to, .. } => Some((to.domid, Device::Incoming)),
+            Self::Loaded { at } | Self::Returning { at, .. } => Some((*at, Device::Incoming)),
             Self::Retreating { at, device } => Some((*at, *device)),
             Self::Creating { .. } | Self::Destroying { .. } => None,
         }

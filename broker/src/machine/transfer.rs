@@ -1,13 +1,11 @@
 //! A transfer from `send` to the receiver's device: questions, busy receivers, and VMs that vanish.
 
-use protocol::dialog::{
-    DialogCommand, DialogState, QUESTIONS_OPEN_MAX, Question, QuestionId, QuestionKind, Recipient,
-};
+use protocol::dialog::{DialogCommand, DialogState, QUESTIONS_OPEN_MAX, Question, QuestionId, QuestionKind};
 use protocol::log::{Level, LogText};
 use protocol::reply::{Code, Detail};
 use protocol::types::{Device, Domid, ImageId};
 
-use super::{Action, Asker, Machine, Pendrive, Place, Surroundings};
+use super::{Action, Asker, Machine, Pendrive, Place, Receiver, Surroundings, Target};
 use crate::journal::Record;
 
 impl Machine {
@@ -15,7 +13,7 @@ impl Machine {
     pub(super) fn ask_transfer(
         &mut self,
         image: ImageId,
-        to: Domid,
+        to: Target,
         asker: Asker,
         rule: &str,
         around: &mut Surroundings<'_>,
@@ -26,9 +24,8 @@ impl Machine {
         if self.deadlines.len() >= QUESTIONS_OPEN_MAX {
             return self.answer(&asker, Code::Busy, Detail::LimitReached, around);
         }
-        let question = self.ask(image, to, &asker, QuestionKind::Transfer, rule, around);
-        let at = asker.domid;
-        let place = Place::Asking { at, to, question, permitted: false, ticket: 0, asker: asker.clone() };
+        let (at, rule) = (asker.domid, LogText::new(rule));
+        let place = Place::Measuring { at, to, permitted: false, ticket: 0, rule, asker: asker.clone() };
         self.place(image, place, around);
         self.answer(&asker, Code::Pending, Detail::AskingPerson, around);
     }
@@ -37,63 +34,71 @@ impl Machine {
     pub(super) fn permitted(
         &mut self,
         image: ImageId,
-        at: Domid,
-        to: Domid,
+        to: Target,
         asker: Asker,
         around: &mut Surroundings<'_>,
     ) {
-        if self.incoming(to).is_none() {
+        let at = asker.domid;
+        let to = match to {
+            Target::NewDisposable { seq } => return self.launch(image, seq, asker, around),
+            Target::Vm(receiver) => receiver,
+        };
+        if self.incoming(to.domid).is_none() {
             return self.place(image, Place::Leaving { at, to, asker }, around);
         }
         if !self.can_ask() || self.deadlines.len() >= QUESTIONS_OPEN_MAX {
             self.place(image, Place::Clean { at }, around);
             return self.answer(&asker, Code::Busy, Detail::ReceiverBusy, around);
         }
-        let question = self.ask(image, to, &asker, QuestionKind::WaitForReceiver, "receiver busy", around);
         let ticket = self.next_ticket;
         self.next_ticket = self.next_ticket.saturating_add(1);
-        let place = Place::Asking { at, to, question, permitted: true, ticket, asker: asker.clone() };
+        let (to, rule) = (Target::Vm(to), LogText::new("receiver busy"));
+        let place = Place::Measuring { at, to, permitted: true, ticket, rule, asker: asker.clone() };
         self.place(image, place, around);
         self.answer(&asker, Code::Pending, Detail::WaitingForReceiver, around);
     }
 
-    fn can_ask(&self) -> bool {
-        self.settings.has_dialog && self.dialog.is_some()
-    }
-
-    fn ask(
-        &mut self,
-        image: ImageId,
-        to: Domid,
-        asker: &Asker,
-        kind: QuestionKind,
-        rule: &str,
-        around: &Surroundings<'_>,
-    ) -> QuestionId {
+    /// What the pendrive occupies is known, and the question can be put.
+    pub(super) fn measured(&mut self, image: ImageId, used_mib: u32, around: &mut Surroundings<'_>) {
+        let Some(pendrive) = self.pendrives.get(&image).cloned() else { return };
+        let Place::Measuring { at, to, permitted, ticket, rule, asker } = pendrive.place else { return };
+        if !self.can_ask() {
+            return self.refuse(image, at, &asker, permitted, Detail::ByPerson, around);
+        }
         let id = QuestionId(self.next_question);
         self.next_question = self.next_question.saturating_add(1);
         let expires_ms = self.settings.question_ms_max;
         self.deadlines.insert(id, around.now.saturating_add(u64::from(expires_ms)));
-        let source = self.vms.get(&asker.domid);
-        let age_ms = source.map_or(0, |vm| vm.age_ms(&asker.key, around.now));
-        let source = source.map(|vm| vm.name.clone());
-        if let (Some(pendrive), Some(source), Some(target)) =
-            (self.pendrives.get(&image), source, self.vms.get(&to))
-        {
+        if let Some(vm) = self.vms.get(&at) {
             let question = Question {
                 id,
-                kind,
-                source,
-                target: Recipient::Vm(target.name.clone()),
+                kind: if permitted { QuestionKind::WaitForReceiver } else { QuestionKind::Transfer },
+                source: vm.name.clone(),
+                target: to.recipient(),
                 size_mib: pendrive.size.mib(),
-                age_ms,
-                rule: LogText::new(rule),
+                used_mib,
+                age_ms: vm.age_ms(&asker.key, around.now),
+                rule,
                 expires_ms,
             };
             self.dialog = Some(DialogState::Asked);
             self.actions.push(Action::Dialog(DialogCommand::Ask(question)));
         }
-        id
+        self.place(image, Place::Asking { at, to, question: id, permitted, ticket, asker }, around);
+    }
+
+    /// What the pendrive occupies cannot be found out.
+    pub(super) fn not_measured(&mut self, image: ImageId, around: &mut Surroundings<'_>) {
+        if let Some(Place::Measuring { at, asker, .. }) =
+            self.pendrives.get(&image).map(|pendrive| pendrive.place.clone())
+        {
+            self.place(image, Place::Clean { at }, around);
+            self.answer(&asker, Code::Failed, Detail::DeviceTrouble, around);
+        }
+    }
+
+    fn can_ask(&self) -> bool {
+        self.settings.has_dialog && self.dialog.is_some()
     }
 
     /// The person answered a question, perhaps one that is settled by now (L13).
@@ -102,22 +107,36 @@ impl Machine {
             return self.log(Level::Info, String::from("a late answer was dropped"));
         }
         let Some(Asked { image, at, to, permitted, ticket, asker }) = self.asked_about(id) else { return };
-        let (source, target) = (self.name_of(at), self.name_of(to));
+        let source = self.name_of(at);
+        let target = to.recipient();
         self.log(
             Level::Info,
             format!("{source} -> {target}: the person says {}", if yes { "yes" } else { "no" }),
         );
         match (yes, permitted) {
-            (true, false) => self.permitted(image, at, to, asker, around),
-            (true, true) => {
-                let deadline = around.now.saturating_add(u64::from(self.settings.wait_ms_max));
-                self.place(image, Place::Waiting { at, to, deadline, ticket, asker }, around);
-                self.receiver_is_free(to, around);
-            }
+            (true, false) => self.permitted(image, to, asker, around),
+            (true, true) => self.wait_for(image, to, ticket, asker, around),
             (false, _) => {
                 self.refuse(image, at, &asker, permitted, Detail::ByPerson, around);
             }
         }
+    }
+
+    fn wait_for(
+        &mut self,
+        image: ImageId,
+        to: Target,
+        ticket: u64,
+        asker: Asker,
+        around: &mut Surroundings<'_>,
+    ) {
+        // Nobody waits for a DisposableVM that does not exist yet.
+        let Target::Vm(to) = to else { return };
+        let receiver = to.domid;
+        let deadline = around.now.saturating_add(u64::from(self.settings.wait_ms_max));
+        let place = Place::Waiting { at: asker.domid, to, deadline, ticket, asker };
+        self.place(image, place, around);
+        self.receiver_is_free(receiver, around);
     }
 
     /// Ends a `send` without moving anything: the sender keeps its pendrive as it was.
@@ -144,7 +163,7 @@ impl Machine {
             (*question == id).then(|| Asked {
                 image: pendrive.image,
                 at: *at,
-                to: *to,
+                to: to.clone(),
                 permitted: *permitted,
                 ticket: *ticket,
                 asker: asker.clone(),
@@ -208,11 +227,11 @@ impl Machine {
             .values()
             .filter_map(|pendrive| queued_for(pendrive, to))
             .min_by_key(|queued| queued.ticket);
-        if let Some(Queued { image, at, asker, question, .. }) = first {
+        if let Some(Queued { image, to, asker, question, .. }) = first {
             if let Some(question) = question {
                 self.withdraw(question);
             }
-            self.place(image, Place::Leaving { at, to, asker }, around);
+            self.place(image, Place::Leaving { at: asker.domid, to, asker }, around);
         }
     }
 
@@ -223,6 +242,7 @@ impl Machine {
         self.record(Record::VmGone { domid });
         self.owed.retain(|(asker, _)| asker.domid != domid);
         self.qpen_missing.remove(&domid);
+        self.disposables_without(domid, around);
         // Told first, so that an order which waits for this guest ends at once.
         self.to_forget.insert(domid);
         self.give_side_orders(around);
@@ -235,18 +255,28 @@ impl Machine {
 
     fn holder_gone(&mut self, image: ImageId, place: Place, gone: Domid, around: &mut Surroundings<'_>) {
         if let Place::Asking { question, at, to, .. } = &place
-            && (*at == gone || *to == gone)
+            && (*at == gone || to.domid() == Some(gone))
         {
             self.withdraw(*question);
         }
         match place {
-            Place::Clean { at } | Place::Asking { at, .. } | Place::Waiting { at, .. } if at == gone => {
+            Place::Clean { at }
+            | Place::Measuring { at, .. }
+            | Place::Asking { at, .. }
+            | Place::Launching { at, .. }
+            | Place::Waiting { at, .. }
+                if at == gone =>
+            {
                 self.retreat(image, Some((at, Device::Outgoing)), around);
             }
             Place::Loaded { at } if at == gone => {
                 self.retreat(image, Some((at, Device::Incoming)), around);
             }
-            Place::Asking { at, to, asker, .. } | Place::Waiting { at, to, asker, .. } if to == gone => {
+            Place::Measuring { at, to: Target::Vm(to), asker, .. }
+            | Place::Asking { at, to: Target::Vm(to), asker, .. }
+            | Place::Waiting { at, to, asker, .. }
+                if to.domid == gone =>
+            {
                 self.place(image, Place::Clean { at }, around);
                 self.answer(&asker, Code::Failed, Detail::OtherVmGone, around);
             }
@@ -260,7 +290,9 @@ impl Machine {
             | Place::Destroying { .. }
             // Not concerned.
             | Place::Clean { .. }
+            | Place::Measuring { .. }
             | Place::Asking { .. }
+            | Place::Launching { .. }
             | Place::Waiting { .. }
             | Place::Loaded { .. } => {}
         }
@@ -271,7 +303,7 @@ impl Machine {
 struct Asked {
     image: ImageId,
     at: Domid,
-    to: Domid,
+    to: Target,
     permitted: bool,
     ticket: u64,
     asker: Asker,
@@ -280,7 +312,7 @@ struct Asked {
 /// A permitted transfer whose receiver is busy.
 struct Queued {
     image: ImageId,
-    at: Domid,
+    to: Receiver,
     asker: Asker,
     ticket: u64,
     /// The question whether to wait, if it is still open.
@@ -289,15 +321,20 @@ struct Queued {
 
 /// What the pendrive waits for, if it is this receiver.
 fn queued_for(pendrive: &Pendrive, receiver: Domid) -> Option<Queued> {
-    let (to, at, asker, ticket, question) = match &pendrive.place {
-        Place::Waiting { to, at, asker, ticket, .. } => (to, at, asker, ticket, None),
-        Place::Asking { to, at, asker, ticket, question, permitted: true } => {
-            (to, at, asker, ticket, Some(*question))
+    let (to, asker, ticket, question) = match &pendrive.place {
+        Place::Waiting { to, asker, ticket, .. }
+        | Place::Measuring { to: Target::Vm(to), permitted: true, asker, ticket, .. } => {
+            (to, asker, ticket, None)
         }
-        Place::Asking { permitted: false, .. }
+        Place::Asking { to: Target::Vm(to), permitted: true, asker, ticket, question, .. } => {
+            (to, asker, ticket, Some(*question))
+        }
+        Place::Measuring { .. }
+        | Place::Asking { .. }
         | Place::Creating { .. }
         | Place::Connecting { .. }
         | Place::Clean { .. }
+        | Place::Launching { .. }
         | Place::Leaving { .. }
         | Place::Arriving { .. }
         | Place::Loaded { .. }
@@ -305,6 +342,7 @@ fn queued_for(pendrive: &Pendrive, receiver: Domid) -> Option<Queued> {
         | Place::Retreating { .. }
         | Place::Destroying { .. } => return None,
     };
-    let queued = Queued { image: pendrive.image, at: *at, asker: asker.clone(), ticket: *ticket, question };
-    (*to == receiver).then_some(queued)
+    let queued =
+        Queued { image: pendrive.image, to: to.clone(), asker: asker.clone(), ticket: *ticket, question };
+    (to.domid == receiver).then_some(queued)
 }

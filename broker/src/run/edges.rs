@@ -91,14 +91,14 @@ impl Edges {
         self.attacher.as_mut().map_or(Ok(()), |edge| edge.send(request))
     }
 
-    /// Tells the dialog. Without one it is dropped: its end has been, or will be, an event.
-    pub fn tell_dialog(&mut self, command: &DialogCommand) -> Result<(), ChannelError> {
-        self.dialog.as_mut().map_or(Ok(()), |edge| edge.send(command))
-    }
-
     /// Gives dvm-launcher an order. Without one it is dropped: its end has been, or will be, an event.
     pub fn launch(&mut self, request: &LaunchRequest) -> Result<(), ChannelError> {
         self.launcher.as_mut().map_or(Ok(()), |edge| edge.send(request))
+    }
+
+    /// Tells the dialog. Without one it is dropped: its end has been, or will be, an event.
+    pub fn tell_dialog(&mut self, command: &DialogCommand) -> Result<(), ChannelError> {
+        self.dialog.as_mut().map_or(Ok(()), |edge| edge.send(command))
     }
 }
 

@@ -71,6 +71,25 @@ fn each_restart_of_the_daemon_during_a_transfer_ends_in_one_reply_and_no_leak() 
 }
 
 #[test]
+fn a_monitor_that_gives_a_number_another_name_after_the_yes_leads_nothing_elsewhere() {
+    let mut world = World::new(&["work", "evil"]);
+    let tell = |world: &mut World, name: &str| {
+        let (domid, name) = (domid(2), crate::world::name(name));
+        world.event(Event::Monitor(MonitorEvent::DomainSeen { domid, name }));
+    };
+    tell(&mut world, "vault");
+    world.new_pendrive(1, "n");
+    world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+    world.work();
+    let id = *world.questions.keys().next().unwrap();
+    world.answers(id, true);
+    tell(&mut world, "evil");
+    world.work();
+    assert_eq!(world.codes(1, "s"), [Pending, Failed]);
+    assert!(world.images.is_empty(), "it has left work, and reached nobody");
+}
+
+#[test]
 fn a_yes_is_not_carried_over_a_restart() {
     let mut world = World::new(&["work", "vault"]);
     world.new_pendrive(1, "n");

@@ -114,9 +114,9 @@ fn requests_that_the_state_does_not_allow_are_refused_each_with_its_code() {
     assert_eq!(world.codes(1, "again"), [Busy]);
     world.send(1, "work", "self");
     assert_eq!(world.codes(1, "self"), [Denied]);
-    world.ask(1, Verb::SendDisposable { seq: seq(1) }, "dvm");
+    world.ask(2, Verb::SendDisposable { seq: seq(1) }, "dvm");
     world.work();
-    assert_eq!(world.codes(1, "dvm"), [Failed]);
+    assert_eq!(world.codes(2, "dvm"), [Busy]);
     world.event(Event::Monitor(MonitorEvent::RequestUnparsable { domid: domid(1), reqid: None, digest: 1 }));
     world.work();
     assert_eq!(world.codes(1, ""), [Invalid]);

@@ -10,6 +10,9 @@ use protocol::attach::{
     AttachFailure, AttachReply, AttachRequest, Attachment, InventoryItem, Order, OrderId, Outcome,
 };
 use protocol::dialog::{DialogCommand, DialogEvent, Notice, Question, QuestionId, QuestionKind, Recipient};
+use protocol::launch::{
+    DisposableNumber, LaunchFailure, LaunchOrder, LaunchOutcome, LaunchReply, LaunchRequest,
+};
 use protocol::monitor::MonitorEvent;
 use protocol::reply::{Code, Reply};
 use protocol::request::{Request, Verb};
@@ -19,6 +22,10 @@ use protocol::types::{Device, Domid, ImageId, ReqId, Seq, SizeMib, VmName};
 
 pub const QUESTION_MS: u32 = 60_000;
 pub const WAIT_MS: u32 = 600_000;
+/// What every image occupies.
+pub const USED_MIB: u32 = 3;
+/// Number of the first DisposableVM.
+pub const FIRST_DISPOSABLE: u16 = 100;
 
 pub fn domid(number: u16) -> Domid {
     Domid::new(number).unwrap()
@@ -67,9 +74,15 @@ pub struct World {
     /// Pairs of VM names for which the person said yes, each good for one image.
     permits: Vec<(VmName, Recipient)>,
     arrived: BTreeMap<ImageId, Domid>,
+    /// What each DisposableVM may still answer, and to whom.
+    given: BTreeMap<(VmName, Option<Seq>), Domid>,
     /// Whether a transfer needs a yes of the person.
     pub needs_yes: bool,
     pub orders: VecDeque<AttachRequest>,
+    pub launches: VecDeque<LaunchRequest>,
+    /// DisposableVMs that the toolstack has made, and which image each may get and give.
+    pub disposables: BTreeMap<DisposableNumber, Domid>,
+    next_disposable: u16,
     pub journal: Vec<Record>,
     pub questions: BTreeMap<QuestionId, Question>,
     pub notices: Vec<Notice>,
@@ -103,8 +116,12 @@ impl World {
             images: BTreeMap::new(),
             permits: vec![],
             arrived: BTreeMap::new(),
+            given: BTreeMap::new(),
             needs_yes: policy_text.is_empty(),
             orders: VecDeque::new(),
+            launches: VecDeque::new(),
+            disposables: BTreeMap::new(),
+            next_disposable: FIRST_DISPOSABLE,
             journal: vec![],
             questions: BTreeMap::new(),
             notices: vec![],
@@ -128,10 +145,12 @@ impl World {
         self.machine = Machine::new(self.settings.clone(), self.policy.clone(), past, 1000);
         self.journal = self.machine.snapshot();
         self.orders.clear();
+        self.launches.clear();
         self.questions.clear();
         self.ready = false;
         self.event(Event::Started(Role::Attacher));
         self.event(Event::Started(Role::Dialog));
+        self.event(Event::Started(Role::Launcher));
         self.monitor_starts();
     }
 
@@ -152,6 +171,9 @@ impl World {
         }
         if role == Role::Dialog {
             self.questions.clear();
+        }
+        if role == Role::Launcher {
+            self.launches.clear();
         }
         self.event(Event::Ended(role, Ending::Signal(9)));
         if role == Role::Monitor {
@@ -179,12 +201,12 @@ impl World {
         match action {
             Action::Record(record) => self.journal.push(record),
             Action::Order(request) => self.orders.push_back(request),
+            Action::Launch(request) => self.launches.push_back(request),
             Action::Dialog(DialogCommand::Ask(question)) => {
                 self.questions.insert(question.id, question);
             }
             Action::Dialog(DialogCommand::Withdraw { id }) => drop(self.questions.remove(&id)),
             Action::Dialog(DialogCommand::Tell(notice)) => self.notices.push(notice),
-            Action::Launch(request) => panic!("nobody asked for a DisposableVM: {request:?}"),
             Action::Restart(role) => self.restarts.push(role),
             Action::Ready => self.ready = true,
             Action::Log(_, text) => {
@@ -212,6 +234,32 @@ impl World {
         let from_journal = Past::from_records(&self.journal, self.settings.boot_id);
         let from_snapshot = Past::from_records(&snapshot, self.settings.boot_id);
         assert_eq!(from_journal.pendrives, from_snapshot.pendrives);
+        assert_eq!(from_journal.disposables, from_snapshot.disposables);
+    }
+
+    /// Carries out one order of dvm-launcher. A VM that is made is seen before that is told, and after it was
+    /// destroyed it is seen no longer.
+    pub fn carry_out_launch(&mut self, fate: Result<(), LaunchFailure>) -> bool {
+        let Some(LaunchRequest { id, order }) = self.launches.pop_front() else { return false };
+        if fate.is_ok() {
+            match order {
+                LaunchOrder::Create { number } => {
+                    assert!(!self.disposables.contains_key(&number), "{number} is made twice");
+                    let domid = self.next_disposable;
+                    self.next_disposable += 1;
+                    self.disposables.insert(number, Domid::new(domid).unwrap());
+                    self.appears(domid, &number.to_string());
+                }
+                LaunchOrder::Destroy { number } => {
+                    if let Some(domid) = self.disposables.get(&number) {
+                        self.gone(domid.get());
+                    }
+                }
+            }
+        }
+        let outcome = fate.map_or_else(LaunchOutcome::Failed, |()| LaunchOutcome::Done);
+        self.event(Event::Launcher(LaunchReply::Finished { id, outcome }));
+        true
     }
 
     /// Carries out one order.
@@ -245,8 +293,13 @@ impl World {
                 self.images.insert(*image, None);
                 Outcome::Done
             }
-            Order::Attach { image, domid, place } => {
+            Order::Attach { image, domid, name, boots, place } => {
                 let wanted = (*domid, place.device());
+                if self.vms.get(domid).is_some_and(|running| running != name) {
+                    return Outcome::Failed(AttachFailure::OtherName);
+                }
+                let is_new = self.disposables.values().any(|disposable| disposable == domid);
+                assert!(*boots == is_new || !self.vms.contains_key(domid), "only a DisposableVM boots");
                 if !self.vms.contains_key(domid) {
                     return Outcome::Failed(AttachFailure::DomainGone);
                 }
@@ -254,8 +307,8 @@ impl World {
                 let holder = self.images.get_mut(image).unwrap_or_else(|| panic!("{image} does not exist"));
                 assert!(*holder == Some(wanted) || (holder.is_none() && !occupied), "two holders of {image}");
                 *holder = Some(wanted);
-                if let Attachment::Incoming { source, .. } = place {
-                    self.arrives(*image, source, *domid);
+                if let Attachment::Incoming { source, seq, .. } = place {
+                    self.arrives(*image, source, *domid, *seq);
                 }
                 Outcome::Done
             }
@@ -266,6 +319,10 @@ impl World {
                 }
                 Outcome::Done
             }
+            Order::Measure { image } if self.images.contains_key(image) => {
+                Outcome::Measured { used_mib: USED_MIB }
+            }
+            Order::Measure { .. } => Outcome::Failed(AttachFailure::NoSuchImage),
             Order::Destroy { image } => {
                 let holder = self.images.remove(image).flatten();
                 assert_eq!(holder, None, "an image is destroyed only when nobody holds it");
@@ -275,21 +332,37 @@ impl World {
         }
     }
 
-    /// A receiver gets an image: only with a yes, which is then used up.
-    fn arrives(&mut self, image: ImageId, source: &VmName, to: Domid) {
+    /// A receiver gets an image: only with a yes, which is then used up, or as the answer of the DisposableVM that was
+    /// made for it.
+    fn arrives(&mut self, image: ImageId, source: &VmName, to: Domid, seq: Option<Seq>) {
+        let is_disposable = |domid: Domid| self.disposables.values().any(|disposable| *disposable == domid);
+        let from_disposable = source.as_str().starts_with("disp");
+        assert_eq!(seq.is_some(), is_disposable(to) || from_disposable, "only a transaction has a number");
         if let Some(before) = self.arrived.insert(image, to) {
             assert_eq!(before, to, "an image goes to one receiver only");
+        } else if from_disposable {
+            let given = self.given.remove(&(source.clone(), seq));
+            assert_eq!(given, Some(to), "an answer goes, once, to whom the file came from");
         } else if self.needs_yes {
-            let pair = (source.clone(), Recipient::Vm(self.vms[&to].clone()));
+            let recipient = if is_disposable(to) {
+                Recipient::NewDisposable
+            } else {
+                Recipient::Vm(self.vms[&to].clone())
+            };
+            let pair = (source.clone(), recipient);
             let permit = self.permits.iter().position(|permitted| *permitted == pair);
             self.permits.remove(permit.unwrap_or_else(|| panic!("no yes for {pair:?}")));
+        }
+        if self.disposables.values().any(|disposable| *disposable == to) && !from_disposable {
+            let owner = self.vms.iter().find(|(_, name)| *name == source).map(|(domid, _)| *domid);
+            self.given.insert((self.vms[&to].clone(), seq), owner.unwrap_or(to));
         }
     }
 
     /// Carries out everything that is ordered.
     pub fn work(&mut self) {
         for _ in 0..10_000 {
-            if !self.carry_out(Fate::Done) {
+            if !self.carry_out(Fate::Done) && !self.carry_out_launch(Ok(())) {
                 return;
             }
         }
@@ -330,6 +403,7 @@ impl World {
 
     pub fn gone(&mut self, vm: u16) {
         self.vms.remove(&domid(vm));
+        self.disposables.retain(|_, disposable| *disposable != domid(vm));
         self.values.remove(&domid(vm));
         self.event(Event::Monitor(MonitorEvent::DomainGone { domid: domid(vm) }));
     }

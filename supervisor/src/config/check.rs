@@ -19,6 +19,7 @@ const TOTAL: RangeInclusive<u32> = 1..=256;
 const TOTAL_MIB: RangeInclusive<u32> = 33..=1_073_741_824;
 const FREE_MIB: RangeInclusive<u32> = 0..=1_073_741_824;
 const DEVICE_MS: RangeInclusive<u32> = 100..=25_000;
+const BOOT_MS: RangeInclusive<u32> = 100..=50_000;
 /// Minor numbers of loop devices have 20 bits.
 const LOOP_FIRST: RangeInclusive<u32> = 0..=1_048_000;
 const LOOP_COUNT: RangeInclusive<u32> = 1..=256;
@@ -75,6 +76,7 @@ fn images(raw: &RawImages, host: HostKind) -> Result<Images, Fault> {
         total_mib_max: number(&raw.total_mib_max, 131_072, &TOTAL_MIB)?,
         free_mib_min: number(&raw.free_mib_min, 1024, &FREE_MIB)?,
         connect_ms_max: number(&raw.connect_ms_max, 10_000, &DEVICE_MS)?,
+        boot_ms_max: number(&raw.boot_ms_max, 40_000, &BOOT_MS)?,
         close_ms_max: number(&raw.close_ms_max, 5_000, &DEVICE_MS)?,
         loop_first: number(&raw.loop_first, 64, &LOOP_FIRST)?,
         loop_count: number(&raw.loop_count, 64, &LOOP_COUNT)?,

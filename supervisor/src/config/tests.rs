@@ -76,6 +76,7 @@ fn l19_numbers_are_bounded_at_both_ends() {
         ("images", "total_mib_max", 32_768, 1_073_741_824),
         ("images", "free_mib_min", 0, 1_073_741_824),
         ("images", "connect_ms_max", 100, 25_000),
+        ("images", "boot_ms_max", 100, 50_000),
         ("images", "close_ms_max", 100, 25_000),
         ("images", "loop_first", 0, 1_048_000),
         ("images", "loop_count", 64, 256),

@@ -152,7 +152,9 @@ impl Host {
         let place = Place { domid: vm(domid), device: attachment.device() };
         let params = image.to_str().unwrap().to_owned();
         let presented = Presented { kind: "file", params, physical_device: None };
-        vbd::connect(&mut self.client, place, attachment, &presented).map_err(drop).unwrap();
+        let name = self.client.read(&DomainPath::name(place.domid)).unwrap();
+        let name = VmName::new(&name).unwrap();
+        vbd::connect(&mut self.client, place, &name, attachment, &presented).map_err(drop).unwrap();
         self.until(place, |state| state == BackState::Connected);
     }
 

@@ -24,6 +24,7 @@ fn settle(machine: &mut Machine, event: Event, now: Millis) -> Vec<Action> {
                 Action::MakeQpen(id, _) | Action::Answer(id, _, _) | Action::Forget(id, _) => {
                     Some(Event::Written { id: *id, result: Ok(()) })
                 }
+                Action::Measure(id, _) => Some(Event::Measured { id: *id, used_mib: Ok(1) }),
                 Action::Answered(..) | Action::Log(..) | Action::Unwatch(_) => None,
             };
             done.push(action);
@@ -45,6 +46,21 @@ fn l6_attach_is_done_only_when_the_back_end_is_connected() {
     assert_eq!(answers(&settle(&mut machine, back_end(BackState::Connected), 20)), [(1, Outcome::Done)]);
     // And once only.
     assert_eq!(settle(&mut machine, back_end(BackState::Connected), 30), []);
+}
+
+#[test]
+fn a_guest_that_boots_gets_the_time_for_it() {
+    let mut machine = machine();
+    let order_of = |number, image, to, boots| {
+        let place = Attachment::Outgoing;
+        order(number, Order::Attach { image, domid: domid(to), name: name(), boots, place })
+    };
+    settle(&mut machine, order_of(1, IMAGE, 5, true), 0);
+    settle(&mut machine, order_of(2, OTHER, 6, false), 0);
+    let late = answers(&settle(&mut machine, Event::Tick, BOOT_MS - 1));
+    assert_eq!(late, [(2, failed(AttachFailure::GuestSilent))]);
+    let later = answers(&settle(&mut machine, Event::Tick, BOOT_MS));
+    assert_eq!(later, [(1, failed(AttachFailure::GuestSilent))]);
 }
 
 #[test]
@@ -263,6 +279,8 @@ fn any_order() -> impl Strategy<Value = Order> {
         (image.clone(), domain.clone(), attachment).prop_map(|(image, domid, place)| Order::Attach {
             image,
             domid,
+            name: name(),
+            boots: false,
             place
         }),
         (image.clone(), domain.clone(), device).prop_map(|(image, domid, device)| Order::Detach {
@@ -270,6 +288,7 @@ fn any_order() -> impl Strategy<Value = Order> {
             domid,
             device
         }),
+        image.clone().prop_map(|image| Order::Measure { image }),
         image.prop_map(|image| Order::Destroy { image }),
         domain.prop_map(|domid| Order::ForgetDomain { domid }),
     ]

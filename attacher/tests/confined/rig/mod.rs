@@ -75,6 +75,11 @@ pub fn spawn(
     Attacher { child: spawn.start().unwrap(), edge: Channel::new(ours) }
 }
 
+/// The name of every guest.
+pub fn guest() -> VmName {
+    VmName::new(store::GUEST).unwrap()
+}
+
 /// The settings of every test.
 pub fn settings(backing: Backing) -> AttacherSettings {
     AttacherSettings {
@@ -84,6 +89,7 @@ pub fn settings(backing: Backing) -> AttacherSettings {
         total_mib_max: 512,
         free_mib_min: 1,
         connect_ms_max: CONNECT_MS_MAX,
+        boot_ms_max: 2 * CONNECT_MS_MAX,
         close_ms_max: CLOSE_MS_MAX,
     }
 }
@@ -217,7 +223,7 @@ impl Rig {
     }
 
     pub fn attach(&mut self, image: ImageId, to: u16, place: Attachment) -> Outcome {
-        self.order(Order::Attach { image, domid: domid(to), place })
+        self.order(Order::Attach { image, domid: domid(to), name: guest(), boots: false, place })
     }
 
     pub fn detach(&mut self, image: ImageId, from: u16, device: Device) -> Outcome {
@@ -231,7 +237,9 @@ impl Rig {
     pub fn inventory(&mut self) -> Vec<InventoryItem> {
         match self.order(Order::Inventory) {
             Outcome::Inventory(items) => items,
-            outcome @ (Outcome::Done | Outcome::Failed(_)) => panic!("{outcome:?}"),
+            outcome @ (Outcome::Done | Outcome::Measured { .. } | Outcome::Failed(_)) => {
+                panic!("{outcome:?}")
+            }
         }
     }
 

@@ -12,6 +12,9 @@ use simulator::store::Store;
 use xenstore::path::DomainPath;
 use xenstore::{Client, Permissions};
 
+/// The name of every guest.
+pub const GUEST: &[u8] = b"guest";
+
 type Task = Box<dyn FnOnce(&mut Store, &mut Server) + Send>;
 
 /// The thread; it ends with this value.
@@ -46,7 +49,7 @@ impl StoreThread {
         let mut client = Client::new(self.connection()).unwrap();
         client.mkdir(&DomainPath::home(domid)).unwrap();
         client.set_permissions(&DomainPath::home(domid), &Permissions::guest_reads(domid)).unwrap();
-        client.write(&DomainPath::name(domid), b"guest").unwrap();
+        client.write(&DomainPath::name(domid), GUEST).unwrap();
         self.run(move |store, _| store.introduce(domid.get().into()));
     }
 
