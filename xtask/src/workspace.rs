@@ -7,13 +7,15 @@ use crate::Outcome;
 use crate::run;
 
 /// Every program of the product, and those that the developer's commands need.
-pub const PROGRAMS: [&str; 11] = [
+pub const PROGRAMS: [&str; 13] = [
     "qfilexchgd",
     "broker",
     "xs-monitor",
     "xs-gate",
     "attacher",
     "dialog",
+    "dvm-launcher",
+    "dvm-runner",
     "qfilexchgctl",
     "fat-reader",
     "qvm-copy-to-vm",

@@ -29,8 +29,10 @@ pub struct Configured {
     pub free_memory: &'static str,
     pub template: bool,
     pub base: bool,
-    /// Instead of `create` as a script.
+    /// Instead of the scripts of these names.
     pub create_words: Vec<String>,
+    pub destroy_words: Vec<String>,
+    pub exists_words: Vec<String>,
     pub create_ms_max: Option<u32>,
 }
 
@@ -239,14 +241,11 @@ fn runner_settings(configured: &Configured, directory: &tempfile::TempDir) -> Ru
     let file = |wanted: bool, name: &str| {
         if wanted { directory.path().join(name).to_str().unwrap().to_owned() } else { String::new() }
     };
-    let mut create = script(configured.create);
-    if !configured.create_words.is_empty() {
-        create.clone_from(&configured.create_words);
-    }
+    let either = |text: &str, words: &[String]| if words.is_empty() { script(text) } else { words.to_vec() };
     RunnerSettings {
-        create,
-        destroy: script(configured.destroy),
-        exists: script(configured.exists),
+        create: either(configured.create, &configured.create_words),
+        destroy: either(configured.destroy, &configured.destroy_words),
+        exists: either(configured.exists, &configured.exists_words),
         rebuild: script(configured.rebuild),
         free_memory: script(configured.free_memory),
         template: file(configured.template, "template"),

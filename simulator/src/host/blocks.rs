@@ -40,8 +40,6 @@ pub(super) struct Blocks {
 #[derive(Debug)]
 struct Front {
     connection: ConnectionId,
-    /// Domain 0's, with a watch on the guest's requests.
-    requests: ConnectionId,
     /// The VM's directory on the host.
     directory: PathBuf,
     paused: bool,
@@ -89,28 +87,16 @@ impl Blocks {
     pub(super) fn add_guest(&mut self, store: &mut Store, domid: Domid, directory: PathBuf) {
         let connection = store.connect(domid);
         watch(store, connection, domid, b"device/vbd");
-        let requests = store.connect(0);
-        watch(store, requests, 0, format!("/local/domain/{domid}/device/qpen").as_bytes());
-        self.fronts.insert(domid, Front { connection, requests, directory, paused: false });
+        self.fronts.insert(domid, Front { connection, directory, paused: false });
     }
 
-    /// A guest that asks for something has flushed its devices before, so that dom0 sees how much of an image is in
-    /// use: its copies go into the images, as far as they have changed.
-    pub(super) fn flush_for_requests(&mut self, store: &mut Store) {
-        for (domid, front) in &self.fronts {
-            let mut has_asked = false;
-            while store.next_event(front.requests).is_some() {
-                has_asked = true;
-            }
-            if !has_asked {
-                continue;
-            }
-            for (_, vbd) in self.vbds.iter_mut().filter(|(id, _)| id.domid == *domid) {
-                if let Phase::Connected(attached) = &mut vbd.phase
-                    && let Err(error) = attached.copy_back()
-                {
-                    eprintln!("xen-sim: {error}");
-                }
+    /// What a guest wrote goes into the images, as far as it has changed.
+    pub(super) fn flush(&mut self, domid: Domid) {
+        for (_, vbd) in self.vbds.iter_mut().filter(|(id, _)| id.domid == domid) {
+            if let Phase::Connected(attached) = &mut vbd.phase
+                && let Err(error) = attached.copy_back()
+            {
+                eprintln!("xen-sim: {error}");
             }
         }
     }
@@ -127,7 +113,6 @@ impl Blocks {
     pub(super) fn remove_guest(&mut self, store: &mut Store, domid: Domid) {
         if let Some(front) = self.fronts.remove(&domid) {
             store.disconnect(front.connection);
-            store.disconnect(front.requests);
         }
         let ended: Vec<VbdId> = self.vbds.keys().copied().filter(|id| id.domid == domid).collect();
         for id in ended {

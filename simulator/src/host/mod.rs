@@ -5,6 +5,7 @@ mod blocks;
 mod copies;
 mod domain;
 mod kernel_nodes;
+mod requests;
 mod udev;
 mod vbd;
 
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use birth::{Birth, Step};
 use blocks::Blocks;
+use requests::Requests;
 use rustix::event::PollFlags;
 
 use crate::control::Command;
@@ -44,6 +46,7 @@ pub(crate) struct Host {
     dom0: ConnectionId,
     vms: BTreeMap<String, Vm>,
     blocks: Blocks,
+    requests: Requests,
     /// Programs that were started because a device arrived.
     rules: Vec<Child>,
     last_domid: Domid,
@@ -90,9 +93,20 @@ impl Host {
         let mut server = Server::new();
         server.listen(0, listen(&files.dom0_socket()?)?);
         let blocks = Blocks::new(&mut store)?;
-        let (vms, rules) = (BTreeMap::new(), Vec::new());
-        let mut host =
-            Self { files, tools, vm_config, store, server, dom0, vms, blocks, rules, last_domid: 0 };
+        let (vms, rules, requests) = (BTreeMap::new(), Vec::new(), Requests::default());
+        let mut host = Self {
+            files,
+            tools,
+            vm_config,
+            store,
+            server,
+            dom0,
+            vms,
+            blocks,
+            requests,
+            rules,
+            last_domid: 0,
+        };
         domain::write_domain_0(&mut host.store, dom0)?;
         Ok(host)
     }
@@ -115,7 +129,9 @@ impl Host {
             Source::Store(source) => {
                 self.server.serve(&mut self.store, *source);
                 // Before anybody hears of a request that was just written.
-                self.blocks.flush_for_requests(&mut self.store);
+                for domid in self.requests.take(&mut self.store) {
+                    self.blocks.flush(domid);
+                }
             }
             Source::Ended(name) => {
                 eprintln!("xen-sim: the VM {name} has ended by itself");
@@ -152,6 +168,7 @@ impl Host {
                     }
                     Step::Introduction => {
                         self.blocks.add_guest(&mut self.store, vm.domid, self.files.vm(name));
+                        self.requests.add(&mut self.store, vm.domid);
                         self.store.introduce(vm.domid);
                     }
                 }
@@ -292,6 +309,7 @@ impl Host {
         let Some(vm) = self.vms.remove(name) else { return };
         vm.machine.end();
         self.blocks.remove_guest(&mut self.store, vm.domid);
+        self.requests.remove(&mut self.store, vm.domid);
         self.server.drop_domain(&mut self.store, vm.domid);
         domain::remove_guest(&mut self.store, self.dom0, vm.domid);
         self.store.release(vm.domid);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::launcher::machine::words::MEMORY_DIGITS_MAX;
 
 #[test]
 fn without_template_and_memory_a_vm_is_made_at_once() {
