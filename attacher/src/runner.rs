@@ -13,7 +13,7 @@ use std::path::Path;
 
 use protocol::channel::{Channel, ChannelError};
 use protocol::runner::{
-    Command, JOBS_MAX, JobId, Modified, RunEnd, RunReply, RunRequest, RunnerNotice, RunnerSettings,
+    Command, JOBS_MAX, JobId, Modified, NAME_MARK, RunEnd, RunReply, RunRequest, RunnerNotice, RunnerSettings,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
@@ -21,8 +21,6 @@ use rustix::io::Errno;
 
 use job::Job;
 
-/// What the name of a VM is put in place of, in every word of a command but the first.
-pub const NAME_MARK: &str = "{name}";
 /// The whole environment of a command.
 const ENVIRONMENT: [&str; 2] =
     ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"];

@@ -16,6 +16,9 @@ pub const JOBS_MAX: usize = LAUNCHES_OPEN_MAX + 2;
 /// How much of what a command prints is kept, in bytes: the end of it, so that it fits a line of the log.
 pub const OUTPUT_BYTES_MAX: usize = 320;
 
+/// What the name of a VM is put in place of, in every word of a command but the first.
+pub const NAME_MARK: &str = "{name}";
+
 /// The number of one run of a command, never used twice by one launcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct JobId(pub u32);

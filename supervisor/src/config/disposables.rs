@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use protocol::runner::NAME_MARK;
 use toml::Spanned;
 
 use super::check::{at, number, path, span};
@@ -13,8 +14,6 @@ use super::raw::{Key, RawDisposables};
 pub const COMMAND_WORDS_MAX: usize = 32;
 /// Longest word of a command, in bytes.
 pub const COMMAND_WORD_BYTES_MAX: usize = 1024;
-/// What the name of the VM is put in place of.
-pub const NAME_MARK: &str = "{name}";
 
 /// How long a command that only asks the toolstack something may take, in seconds.
 pub const ASK_S_MAX: u32 = 10;
