@@ -17,6 +17,7 @@ pub mod penctl;
 pub mod progress;
 pub mod receiver;
 pub mod session;
+pub mod settings;
 pub mod shown;
 pub mod stamp;
 pub mod tree;
