@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod ordinary;
 
 #[cfg(test)]
 mod tests {
@@ -13,7 +15,8 @@ mod tests {
     use sys::profile::Resource;
     use sys::spawn::Ended;
 
-    use super::harness::{Reader, Run, as_ordinary_user_too, big_file, broken_names, small_tree, vast_tree};
+    use super::harness::{Reader, Run, big_file, broken_names, small_tree, vast_tree};
+    use super::ordinary::as_ordinary_user_too;
 
     #[test]
     fn a_tree_is_written_with_names_contents_times_and_modes() {

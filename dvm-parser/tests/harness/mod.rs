@@ -4,9 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fat::{Entry, Kind, Tree, VolumeLabel, VolumeSize};
@@ -20,10 +18,6 @@ use tempfile::TempDir;
 const MODIFIED_S: i64 = 1_709_164_800;
 /// Longest silence of a reader, in seconds.
 const SILENCE_S_MAX: i64 = 30;
-/// Tells a test that it runs as an ordinary user already.
-const ORDINARY_ENV: &str = "QFILEXCHG_TEST_ORDINARY_USER";
-/// An account that owns nothing.
-const ORDINARY_UID: u32 = 54_321;
 
 /// A device with a volume, and an empty directory.
 pub struct Reader {
@@ -151,29 +145,6 @@ impl Run {
 
     pub fn last(&self) -> &UnpackNotice {
         self.notices.last().unwrap_or_else(|| panic!("the reader has said nothing: {}", self.ended))
-    }
-}
-
-/// Runs a test, and when this is root runs it again in a process of an ordinary user.
-pub fn as_ordinary_user_too(name: &str, test: fn()) {
-    test();
-    if !rustix::process::geteuid().is_root() || std::env::var_os(ORDINARY_ENV).is_some() {
-        return;
-    }
-    let own = std::env::current_exe().unwrap();
-    let again = Command::new(&own)
-        .args(["--exact", &format!("tests::{name}")])
-        .env(ORDINARY_ENV, "1")
-        .current_dir("/")
-        .uid(ORDINARY_UID)
-        .gid(ORDINARY_UID)
-        .output();
-    match again {
-        Err(error) => testkit::skip(&format!("an ordinary user cannot run the tests' program: {error}")),
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && text.contains("1 passed"), "as an ordinary user: {text}");
-        }
     }
 }
 
