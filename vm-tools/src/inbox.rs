@@ -135,7 +135,7 @@ pub fn stamp_now() -> String {
     stamp::now()
 }
 
-fn open_or_make(above: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_or_make(above: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     match open_directory(above, name.as_bytes()) {
         Err(Errno::NOENT) => {}
         other => return other,
@@ -147,13 +147,24 @@ fn open_or_make(above: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn open_directory(above: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(above: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(above, name, flags, Mode::empty(), resolve)
+    open_beneath(above, name, flags, Mode::empty())
 }
 
-fn check_owner(directory: &OwnedFd, shown: &str) -> Result<(), Failure> {
+/// Opens what is in that directory, by no link and not outside of it (L12).
+pub(crate) fn open_beneath(
+    above: BorrowedFd<'_>,
+    name: &[u8],
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(above, name, flags, mode, resolve)
+}
+
+/// The directory must belong to this user, and not be everybody's to write.
+pub(crate) fn check_owner(directory: &OwnedFd, shown: &str) -> Result<(), Failure> {
     let stat =
         fstat(directory).map_err(|errno| Failure::failed(&format!("cannot look at {shown}: {errno}")))?;
     if stat.st_uid != geteuid().as_raw() {

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod copy;
 pub mod device;
+pub mod dvm;
 pub mod exit;
 pub mod failure;
 pub mod inbox;
