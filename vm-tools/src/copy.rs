@@ -116,7 +116,7 @@ pub fn work(options: Options) -> Result<u8, Failure> {
 
     let mut session = Session::open()?;
     let lock = session.locks.try_take(OUTGOING, "another tool is using the outgoing pendrive")?;
-    let freshness = get_pendrive(&mut session, &options, needed_mib, &mut progress)?;
+    let freshness = get_pendrive(&mut session, options.reuse, options.timeout, needed_mib, &mut progress)?;
     let xvdg = session.devices.shown(Device::Outgoing);
     let again = format!("the pendrive stays at {xvdg}: try again with --reuse");
 
@@ -142,7 +142,7 @@ pub fn work(options: Options) -> Result<u8, Failure> {
 
 /// What a pendrive holds before it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Freshness {
+pub(crate) enum Freshness {
     /// Nothing but dom0's empty file system.
     Fresh,
     /// Perhaps what was meant for another VM, which did not get it.
@@ -150,15 +150,16 @@ enum Freshness {
 }
 
 /// Sees to it that there is a pendrive which only this tool uses.
-fn get_pendrive(
+pub(crate) fn get_pendrive(
     session: &mut Session,
-    options: &Options,
+    reuse: bool,
+    timeout: Option<Duration>,
     needed_mib: u32,
     progress: &mut Progress,
 ) -> Result<Freshness, Failure> {
     let is_there = session.devices.is_present(Device::Outgoing);
     let xvdg = session.devices.shown(Device::Outgoing);
-    if is_there && options.reuse {
+    if is_there && reuse {
         return Ok(Freshness::Reused);
     }
     if is_there {
@@ -168,7 +169,7 @@ fn get_pendrive(
     let size = SizeMib::new(needed_mib.max(PENDRIVE_MIB_MIN))
         .map_err(|error| Failure::failed(&error.to_string()))?;
     let verb = Verb::New { size: Some(size) };
-    let timeout = options.timeout.unwrap_or_else(|| timeout_of(&verb));
+    let timeout = timeout.unwrap_or_else(|| timeout_of(&verb));
     session.request(&verb, timeout, &mut |reason| progress.note(&format!("{reason} ...")))?;
     session.wait_for_device(Device::Outgoing, Duration::from_secs(DEVICE_SECONDS_MAX))?;
     Ok(Freshness::Fresh)
@@ -205,7 +206,7 @@ fn write_pendrive(
 
 /// Zeroes whatever lies behind the new volume's last byte: it was meant for another VM. Only blocks that hold
 /// something are written, so that a sparse image stays sparse.
-fn clear_from(reader: &File, device: &File, mut offset: u64) -> io::Result<()> {
+pub(crate) fn clear_from(reader: &File, device: &File, mut offset: u64) -> io::Result<()> {
     let mut block = vec![0; CLEAR_BLOCK_BYTES];
     let zeroes = vec![0; CLEAR_BLOCK_BYTES];
     loop {

@@ -72,12 +72,12 @@ pub fn unpack(
     output: BorrowedFd<'_>,
     told: &mut dyn FnMut(&UnpackNotice),
 ) -> Result<UnpackSummary, UnpackError> {
-    let program = open_program().map_err(UnpackError::NotInstalled)?;
+    let program = open_program(sandbox_profiles::FAT_READER.process).map_err(UnpackError::NotInstalled)?;
     unpack_by(program.as_fd(), device, output, Duration::from_millis(SILENCE_MS_MAX), told)
 }
 
-fn open_program() -> Result<OwnedFd, Errno> {
-    let name = sandbox_profiles::FAT_READER.process;
+/// Opens a confined program, beside this one or in [`PROGRAMS_DIRECTORY`].
+pub(crate) fn open_program(name: &str) -> Result<OwnedFd, Errno> {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(Path::parent).map(|directory| directory.join(name));
     let installed = PathBuf::from(PROGRAMS_DIRECTORY).join(name);

@@ -1,5 +1,6 @@
 //! A simulated host without a daemon: the test itself plays dom0's side, one step after the other.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -12,7 +13,7 @@ use attacher::machine::{BackState, Place};
 use attacher::{keys, vbd};
 use protocol::attach::Attachment;
 use protocol::reply::{Code, Detail, Reply};
-use protocol::types::{Device, Domid, ReqId, VmName};
+use protocol::types::{Device, Domid, ReqId, Seq, VmName};
 use xenstore::path::DomainPath;
 use xenstore::{Client, Permissions};
 
@@ -25,6 +26,8 @@ pub struct Host {
     client: Client,
     /// The newest request of each VM that a test has taken.
     taken: BTreeMap<u16, Vec<u8>>,
+    vms: u16,
+    images: Cell<u32>,
 }
 
 /// How a tool ended.
@@ -42,15 +45,25 @@ pub fn tools_directory() -> PathBuf {
 impl Host {
     /// Starts VMs 1 (`work`) and 2 (`vault`), or says why that cannot be.
     pub fn start() -> Option<Self> {
+        Self::start_with(&["work", "vault"])
+    }
+
+    /// Starts VMs of these names, with the numbers 1, 2, …. Their tools' settings are in `vm.toml` in their home
+    /// directories.
+    pub fn start_with(vms: &[&str]) -> Option<Self> {
         let tools = tools_directory();
         let program = tools.join("xen-sim");
-        if !program.exists() || !tools.join("fat-reader").exists() {
-            testkit::skip("xen-sim or fat-reader is not built: cargo build -p simulator -p dvm-parser");
+        let programs = ["xen-sim", "fat-reader", "dvm-parser"];
+        if !programs.iter().all(|name| tools.join(name).exists()) {
+            testkit::skip("xen-sim or a worker is not built: cargo build -p simulator -p dvm-parser");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
         let mut sim = Command::new(&program)
-            .args(["up", "--no-daemon", "--vm", "work", "--vm", "vault", "--dir"])
+            .args(["up", "--no-daemon"])
+            .args(vms.iter().flat_map(|name| ["--vm", name]))
+            .env("QFILEXCHG_VM_SETTINGS", "/home/user/vm.toml")
+            .arg("--dir")
             .arg(dir.path())
             .arg("--tools")
             .arg(&tools)
@@ -68,19 +81,20 @@ impl Host {
         let socket = words.output().unwrap().stdout;
         let fd = xenstore::connect::connect_socket(socket.trim_ascii()).unwrap();
         let client = Client::new(fd).unwrap();
-        Some(Self { sim, program, dir, client, taken: BTreeMap::new() })
+        let vms = u16::try_from(vms.len()).unwrap();
+        Some(Self { sim, program, dir, client, taken: BTreeMap::new(), vms, images: Cell::new(0) })
     }
 
     /// Makes the keys as this project's daemon does.
     pub fn serve(&mut self) {
-        for domid in [1, 2] {
+        for domid in 1..=self.vms {
             keys::make_qpen(&mut self.client, vm(domid)).map_err(drop).unwrap();
         }
     }
 
     /// Makes the only key that the daemon of 2010 knew.
     pub fn serve_like_2010(&mut self) {
-        for domid in [1, 2].map(vm) {
+        for domid in (1..=self.vms).map(vm) {
             self.client.mkdir(&DomainPath::qpen(domid)).unwrap();
             let permissions = Permissions::guest_reads_and_writes(domid);
             self.client.set_permissions(&DomainPath::qpen(domid), &permissions).unwrap();
@@ -134,7 +148,8 @@ impl Host {
 
     /// Makes an image of zeros.
     pub fn image(&self, mib: u64) -> PathBuf {
-        let path = self.dir.path().join(format!("images/{mib}"));
+        self.images.set(self.images.get() + 1);
+        let path = self.dir.path().join(format!("images/{}-{mib}", self.images.get()));
         File::create(&path).unwrap().set_len(mib << 20).unwrap();
         path
     }
@@ -146,6 +161,13 @@ impl Host {
     pub fn attach_incoming(&mut self, domid: u16, source: &str, image: &Path) {
         let source = VmName::new(source.as_bytes()).unwrap();
         self.attach(domid, &Attachment::Incoming { source, seq: None, writable: false }, image);
+    }
+
+    /// The same for a step of a DisposableVM transaction.
+    pub fn attach_transaction(&mut self, domid: u16, source: &str, seq: u32, image: &Path) {
+        let source = VmName::new(source.as_bytes()).unwrap();
+        let seq = Some(Seq::new(seq).unwrap());
+        self.attach(domid, &Attachment::Incoming { source, seq, writable: false }, image);
     }
 
     fn attach(&mut self, domid: u16, attachment: &Attachment, image: &Path) {

@@ -3,5 +3,6 @@
 
 mod answers;
 mod copies;
+mod documents;
 mod host;
 mod usage;
