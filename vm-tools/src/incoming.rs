@@ -10,6 +10,8 @@
 //! | no file system, or a damaged or unreasonable one | removed | given back: it will not get better |
 //! | fat-reader broke | removed | given back: the sender still has its files |
 //! | no space, or the directory cannot be written to | removed | stays, so that this can be run again by hand |
+//!
+//! A pendrive with a document of a DisposableVM transaction is the business of [`crate::dvm::receive`].
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use protocol::unpack::{UnpackFailure, UnpackNotice, UnpackSummary};
 use xenstore::path::OwnPath;
 
 use crate::cli::{self, Asked};
+use crate::dvm::receive;
 use crate::exit;
 use crate::failure::Failure;
 use crate::inbox::{Inbox, stamp_now};
@@ -30,6 +33,7 @@ use crate::lock::INCOMING;
 use crate::progress::Progress;
 use crate::receiver::{Caller, Receiver};
 use crate::session::{Session, timeout_of};
+use crate::settings::Settings;
 use crate::shown::{Line, say};
 use crate::unpack::{UnpackError, unpack};
 
@@ -46,6 +50,8 @@ Usage: qubes_add_pendrive_script [OPTIONS]
 Run by root, it becomes the receiving user first: --user, else the one with uid
 1000. Run by anybody else, it receives in the caller's own home directory.
 When there is no space the pendrive stays; when it cannot be read it goes back.
+A document of qvm-open-in-dvm is opened if this is a DisposableVM, and replaces
+the one that was sent from here if it has come back.
 
 Options:
     --user NAME        who receives, for root only
@@ -132,10 +138,7 @@ pub fn work(options: Options) -> Result<u8, Failure> {
     let arrival = read_arrival(&mut session)?;
     match arrival.purpose {
         Purpose::Copy => receive_copy(&mut session, &arrival.source, options)?,
-        Purpose::Transaction(seq) => {
-            let text = format!("{}: DisposableVM transactions ({seq}) are not served here", arrival.source);
-            return Err(Failure::failed(&text));
-        }
+        Purpose::Transaction(seq) => receive_document(&mut session, arrival.source, seq, options)?,
     }
     drop(lock);
     Ok(exit::DONE)
@@ -161,6 +164,28 @@ fn parse_arrival(untrusted_source: Option<&[u8]>, untrusted_seq: Option<&[u8]>) 
         }
     };
     Ok(Arrival { source, purpose })
+}
+
+/// Root's part of a DisposableVM transaction: the device, and becoming the user.
+fn receive_document(
+    session: &mut Session,
+    source: VmName,
+    seq: Seq,
+    options: Options,
+) -> Result<(), Failure> {
+    let settings = Settings::load()?;
+    let device = session.devices.open_for_reading(Device::Incoming)?;
+    let receiver = Receiver::find(Caller {
+        is_real_root: sys::spawn::can_switch_accounts(),
+        home: std::env::var_os("HOME"),
+        user: options.user,
+        home_option: options.home,
+    })?;
+    receiver.become_user()?;
+    let progress = Progress::new(options.progress);
+    let document =
+        receive::Arrival { source, seq, device, home: receiver.home, timeout: options.timeout, progress };
+    receive::receive(session, document, &settings)
 }
 
 fn receive_copy(session: &mut Session, source: &VmName, options: Options) -> Result<(), Failure> {
@@ -212,7 +237,8 @@ fn not_received(session: &mut Session, source: &VmName, error: &UnpackError, tim
     }
 }
 
-const STAYS: &str = "the pendrive stays at /dev/xvdh: run qubes_add_pendrive_script again";
+/// What a failure says when another try may work.
+pub(crate) const STAYS: &str = "the pendrive stays at /dev/xvdh: run qubes_add_pendrive_script again";
 
 /// What becomes of a pendrive that could not be received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

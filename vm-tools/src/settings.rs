@@ -22,6 +22,11 @@ pub const COMMAND_WORDS_MAX: usize = 32;
 /// Longest word of a command, in bytes.
 pub const COMMAND_WORD_BYTES_MAX: usize = 4096;
 
+/// Longest time for handing a document over, in seconds.
+pub const HAND_OVER_S_MAX: u32 = 600;
+/// The time for it when nothing is configured, in seconds.
+const HAND_OVER_S: u32 = 10;
+
 /// What opens a file when nothing is configured: the first of these that is installed.
 const OPENERS: [&[&str]; 2] = [&["xdg-open"], &["mimeopen", "-n"]];
 
@@ -34,6 +39,11 @@ pub struct Settings {
     /// What opens a received document: the first one that is installed. The document's path is added as the last
     /// argument. Never empty, and no command in it is.
     pub openers: Vec<Command>,
+    /// How long after its start that program may hand the document to another one, in seconds, at most
+    /// [`HAND_OVER_S_MAX`].
+    pub hand_over_s: u32,
+    /// Whether this VM is a DisposableVM; `None`: its name says it.
+    pub disposable: Option<bool>,
 }
 
 /// The file as it is written.
@@ -41,12 +51,14 @@ pub struct Settings {
 #[serde(deny_unknown_fields, default)]
 struct Raw {
     open_with: Option<Command>,
+    hand_over_s: Option<i64>,
+    disposable: Option<bool>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let words = |command: &&[&str]| command.iter().map(|&word| word.to_owned()).collect();
-        Self { openers: OPENERS.iter().map(words).collect() }
+        Self { openers: OPENERS.iter().map(words).collect(), hand_over_s: HAND_OVER_S, disposable: None }
     }
 }
 
@@ -94,6 +106,12 @@ impl Settings {
         if let Some(command) = raw.open_with {
             settings.openers = vec![check_command("open_with", command)?];
         }
+        if let Some(seconds) = raw.hand_over_s {
+            let right = || format!("hand_over_s is a number from 0 to {HAND_OVER_S_MAX}");
+            settings.hand_over_s =
+                u32::try_from(seconds).ok().filter(|it| *it <= HAND_OVER_S_MAX).ok_or_else(right)?;
+        }
+        settings.disposable = raw.disposable;
         Ok(settings)
     }
 }
@@ -164,6 +182,18 @@ mod tests {
             let command = vec!["program".to_owned(), "w".repeat(bytes)];
             assert_eq!(check_command("k", command).is_ok(), fits, "{bytes}");
         }
+    }
+
+    #[test]
+    fn l19_hand_over_s_from_0_to_600() {
+        for (seconds, fits) in
+            [(-1, false), (0, true), (1, true), (600, true), (601, false), (i64::MAX, false)]
+        {
+            let parsed = Settings::parse(&format!("hand_over_s = {seconds}"));
+            assert_eq!(parsed.is_ok(), fits, "{seconds}");
+        }
+        assert_eq!(Settings::parse("disposable = true").unwrap().disposable, Some(true));
+        assert!(Settings::parse("disposable = 1").is_err());
     }
 
     #[test]

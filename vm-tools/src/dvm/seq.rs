@@ -62,6 +62,7 @@ pub struct Entry<'a> {
     store: &'a Store,
     seq: Seq,
     file: OwnedFd,
+    made: (i64, i64),
     /// The documents, by their absolute paths. At least one.
     pub documents: Vec<PathBuf>,
 }
@@ -185,12 +186,14 @@ impl Store {
             Err(Errno::WOULDBLOCK) => return Err(NotAccepted::Taken(seq)),
             Err(errno) => return Err(failed(errno.into())),
         }
+        let stat = fstat(&file).map_err(|errno| failed(errno.into()))?;
+        let made = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
         let mut bytes = Vec::new();
         let mut reader = File::from(file.try_clone().map_err(failed)?).take(ENTRY_BYTES_MAX as u64 + 1);
         reader.read_to_end(&mut bytes).map_err(failed)?;
         let documents = parse_entry(&bytes)
             .ok_or_else(|| NotAccepted::Store(Failure::failed(&format!("~/.dvm/{seq} names no document"))))?;
-        Ok(Entry { store: self, seq, file, documents })
+        Ok(Entry { store: self, seq, file, made, documents })
     }
 
     /// The lock, which is the counter: it holds until the file is dropped.
@@ -254,6 +257,12 @@ impl Store {
 }
 
 impl Entry<'_> {
+    /// When it was made, in seconds and nanoseconds since 1970: right after the document was read.
+    #[must_use]
+    pub fn made(&self) -> (i64, i64) {
+        self.made
+    }
+
     /// Uses the number up. To be called when the answer is whole, right before it replaces the document, or when it
     /// never will.
     ///

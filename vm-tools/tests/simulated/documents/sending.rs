@@ -1,61 +1,13 @@
-//! Documents in DisposableVMs: `qvm-open-in-dvm`, and both roles of what udev runs.
+//! `qvm-open-in-dvm`: what goes out, and what is refused.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use protocol::reply::{Code, Detail};
 use protocol::types::Device;
 
-use crate::host::{Ended, Host, finish};
-
-const OPEN: &str = "qvm-open-in-dvm";
-
-/// VM 1 is *work*, which has documents, VM 2 is *disp1*, a DisposableVM.
-fn start() -> Option<Host> {
-    let mut host = Host::start_with(&["work", "disp1"])?;
-    host.serve();
-    Some(host)
-}
-
-/// Grants `new` to a VM; gives the image.
-fn grant_new(host: &mut Host, domid: u16) -> PathBuf {
-    let (words, reqid) = host.request(domid);
-    let mib: u64 = words.strip_prefix("new ").unwrap().parse().unwrap();
-    assert!(mib >= 64);
-    let image = host.image(mib);
-    host.attach_outgoing(domid, &image);
-    host.answer(domid, &reqid, Code::Ok, Detail::DeviceXvdg);
-    image
-}
-
-/// Grants `send disposable` of *work*; the image is nobody's then.
-fn grant_send(host: &mut Host, tool: Child, seq: u32) -> Ended {
-    let (words, reqid) = host.request(1);
-    assert_eq!(words, format!("send disposable {seq}"));
-    host.detach(1, Device::Outgoing);
-    host.answer(1, &reqid, Code::Ok, Detail::Done);
-    finish(tool)
-}
-
-fn entry(host: &Host, seq: u32) -> Option<String> {
-    fs::read_to_string(host.home("work").join(format!(".dvm/{seq}"))).ok()
-}
-
-/// What an image begins with: the header and so many bytes more.
-fn beginning(image: &Path, bytes: usize) -> Vec<u8> {
-    let mut beginning = vec![0; 1024 + bytes];
-    File::open(image).unwrap().read_exact_at(&mut beginning, 0).unwrap();
-    beginning
-}
-
-fn header(size: u64, name: &str) -> Vec<u8> {
-    let mut header = size.to_le_bytes().to_vec();
-    header.extend(name.as_bytes());
-    header.resize(1024, 0);
-    header
-}
+use super::{OPEN, beginning, entry, grant_new, grant_send, header, start};
+use crate::host::finish;
 
 #[test]
 fn a_document_goes_out_as_the_contract_has_it_and_its_number_is_kept() {

@@ -1,0 +1,163 @@
+//! Who still has to do with a document: a look through /proc.
+//!
+//! The program that was started may hand the document to one that runs already, and end; or go into the background. So
+//! what counts is not whose child a process is, but whether it refers to the document's private directory, where nobody
+//! but the document's editors has anything to do. A process of this user does so if it has
+//!
+//! - the directory or something in it open, or as its working directory;
+//! - a path in it among its arguments;
+//! - an inotify watch on the directory or the document: editors that close a file after reading it want to know whether
+//!   somebody else changes it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::process::{geteuid, getpid};
+
+/// Processes that watch every directory of the user's, as the kernel names them (cut at 15 bytes).
+const INDEXERS: [&str; 5] =
+    ["baloo_file", "baloo_file_extr", "tracker-miner-f", "localsearch-3", "localsearch-ext"];
+/// Most bytes of a process's arguments that are looked at.
+const ARGUMENTS_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes of what the kernel says about one descriptor.
+const FDINFO_BYTES_MAX: u64 = 1 << 16;
+
+/// Whether any other process of this user refers to that directory, which is named by its real path.
+#[must_use]
+pub fn is_held(directory: &Path) -> bool {
+    let inodes = inodes_in(directory);
+    let own = getpid().as_raw_pid();
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    processes.flatten().any(|entry| {
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        number.is_some_and(|number| number != own) && refers(&entry.path(), directory, &inodes)
+    })
+}
+
+/// The directory's own number, and those of what is in it.
+fn inodes_in(directory: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let inside = entries.filter_map(|entry| entry.metadata().ok()).map(|it| it.ino());
+    fs::metadata(directory).ok().map(|it| it.ino()).into_iter().chain(inside).collect()
+}
+
+fn refers(process: &Path, directory: &Path, inodes: &[u64]) -> bool {
+    let is_own = fs::metadata(process).is_ok_and(|it| it.uid() == geteuid().as_raw());
+    if !is_own || is_indexer(process) {
+        return false;
+    }
+    let is_inside = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(directory));
+    is_inside(&process.join("cwd"))
+        || has_argument(process, directory)
+        || has_descriptor(process, &is_inside, inodes)
+}
+
+fn is_indexer(process: &Path) -> bool {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    INDEXERS.contains(&name.trim_end())
+}
+
+fn has_argument(process: &Path, directory: &Path) -> bool {
+    let mut arguments = Vec::new();
+    let Ok(file) = fs::File::open(process.join("cmdline")) else { return false };
+    // One that has just ended has none.
+    let _ = file.take(ARGUMENTS_BYTES_MAX).read_to_end(&mut arguments);
+    let wanted = directory.as_os_str().as_bytes();
+    arguments.split(|&byte| byte == 0).any(|argument| {
+        // The path may stand behind something, as in file:///… or --file=….
+        argument.windows(wanted.len()).any(|window| window == wanted)
+    })
+}
+
+fn has_descriptor(process: &Path, is_inside: &dyn Fn(&Path) -> bool, inodes: &[u64]) -> bool {
+    let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
+    descriptors.flatten().any(|entry| {
+        is_inside(&entry.path())
+            || (fs::read_link(entry.path())
+                .is_ok_and(|target| target.as_os_str() == OsStr::new("anon_inode:inotify"))
+                && watches(&process.join("fdinfo").join(entry.file_name()), inodes))
+    })
+}
+
+/// Lines `inotify wd:1 ino:9e7e sdev:800013 …`, as Documentation/filesystems/proc.rst has them. Numbers of other file
+/// systems may be the same: then the document is waited for a little longer.
+fn watches(fdinfo: &Path, inodes: &[u64]) -> bool {
+    let mut text = String::new();
+    let Ok(file) = fs::File::open(fdinfo) else { return false };
+    let _ = file.take(FDINFO_BYTES_MAX).read_to_string(&mut text);
+    text.lines().filter(|line| line.starts_with("inotify ")).any(|line| {
+        let word = line.split(' ').find_map(|word| word.strip_prefix("ino:"));
+        word.and_then(|word| u64::from_str_radix(word, 16).ok())
+            .is_some_and(|number| inodes.contains(&number))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::inotify;
+    use std::process::{Command, Stdio};
+
+    fn directory() -> (tempfile::TempDir, std::path::PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(directory.path()).unwrap();
+        fs::write(path.join("file"), "x").unwrap();
+        (directory, path)
+    }
+
+    /// Whether it is held by a shell that does this and then waits.
+    fn is_held_by(path: &Path, script: &str, argument: &str) -> bool {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &format!("{script}\necho ready\nread line"), "sh", argument])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        let held = is_held(path);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!is_held(path), "it has ended");
+        held
+    }
+
+    #[test]
+    fn a_document_is_held_by_whoever_has_it_open_or_named_or_works_beside_it() {
+        let (_directory, path) = directory();
+        let file = path.join("file").to_str().unwrap().to_owned();
+        // What the shell has among its arguments would say it as well, so the path comes through a link elsewhere.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let link = link.to_str().unwrap();
+        assert!(is_held_by(&path, "exec 9<\"$1\"/file", link));
+        assert!(is_held_by(&path, "exec 9>\"$1\"/.file.swp; rm \"$1\"/.file.swp", link));
+        assert!(is_held_by(&path, "cd -P \"$1\"", link));
+        assert!(is_held_by(&path, "", &file));
+        assert!(is_held_by(&path, "", &format!("file://{file}")));
+        assert!(!is_held_by(&path, "cat \"$1\"/file > /dev/null", link));
+        assert!(!is_held_by(&path, "", "/etc/passwd"));
+    }
+
+    #[test]
+    fn a_watch_counts_like_an_open_file() {
+        let (_directory, path) = directory();
+        for watched in [path.clone(), path.join("file")] {
+            let watch = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
+            inotify::add_watch(&watch, &watched, inotify::WatchFlags::MODIFY).unwrap();
+            let fdinfo = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&watch));
+            assert!(watches(Path::new(&fdinfo), &inodes_in(&path)), "{watched:?}");
+            let (_other, other) = directory_of_nobody();
+            assert!(!watches(Path::new(&fdinfo), &inodes_in(&other)));
+        }
+    }
+
+    fn directory_of_nobody() -> (tempfile::TempDir, std::path::PathBuf) {
+        directory()
+    }
+}
