@@ -108,3 +108,49 @@ fn each_trouble_has_its_own_exit_code() {
         assert_eq!(Trouble::from_exit_code(code), None);
     }
 }
+
+#[test]
+fn l15_a_header_that_is_changed_meanwhile_is_one_of_the_two() {
+    let device = device(3, b"one", &[b'x'; 100]);
+    let of =
+        |size_bytes: u64, name: &[u8]| Header { size_bytes, name: DocumentName::new(name).unwrap() }.encode();
+    let (small, large) = (of(3, b"small"), of(90, b"large"));
+    let writer = device.try_clone().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for header in [small, large] {
+                    std::os::unix::fs::FileExt::write_all_at(&writer, &header, 0).unwrap();
+                }
+            }
+        });
+        for _ in 0..2000 {
+            // The size that was judged is the size that is copied, and the size that is told.
+            if let Ok((copy, record)) = copied(&device) {
+                assert_eq!(copy.len() as u64, record.size_bytes);
+                assert!(matches!(record.size_bytes, 3 | 90), "{record:?}");
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_device_that_becomes_shorter_is_not_believed() {
+    let device = device(50 << 20, &vec![1; 50 << 20], b"");
+    let shrinking = device.try_clone().unwrap();
+    let result = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| copied(&device));
+        shrinking.set_len(2000).unwrap();
+        reading.join().unwrap()
+    });
+    match result {
+        // It was faster.
+        Ok((copy, record)) => assert_eq!(copy.len() as u64, record.size_bytes),
+        Err(trouble) => assert!(
+            matches!(trouble, Trouble::DeviceUnreadable | Trouble::Rejected(Rejection::LargerThanDevice)),
+            "{trouble:?}"
+        ),
+    }
+}
