@@ -72,6 +72,17 @@ impl Host {
         Self::start(vms, "terminal", &["--disposables"], "")
     }
 
+    /// Starts a host that makes DisposableVMs without asking, in which this opens documents: the words of `open_with`.
+    #[must_use]
+    pub fn up_with_editor(vms: &[&str], open_with: &[&str]) -> Self {
+        let settings = tempfile::NamedTempFile::new().unwrap();
+        let words: Vec<String> = open_with.iter().map(|word| format!("{word:?}")).collect();
+        let text = format!("open_with = [{}]\nhand_over_s = 1\n", words.join(", "));
+        std::fs::write(settings.path(), text).unwrap();
+        let more = ["--disposables", "--vm-config", settings.path().to_str().unwrap()];
+        Self::start(vms, "terminal", &more, "dvm * * allow\n")
+    }
+
     fn start(vms: &[&str], dialog: &str, more: &[&str], policy: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("qfx").tempdir().unwrap();
         let rules = directory.path().join("policy.d");
@@ -232,6 +243,28 @@ impl Host {
         let dev = self.path().join("vms").join(vm).join("dev");
         let both = ["xvdg", "xvdh"].into_iter();
         both.filter(|device| dev.join(device).exists()).map(String::from).collect()
+    }
+
+    /// The running VMs.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        let output =
+            Command::new(programs().join("xen-sim")).arg("ls").arg("--dir").arg(self.path()).output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        text.lines().filter_map(|line| line.split(' ').next().map(String::from)).collect()
+    }
+
+    /// Waits until no DisposableVM is left.
+    pub fn wait_until_disposed(&self) {
+        self.wait_for("the end of every DisposableVM", || {
+            !self.running().iter().any(|name| name.starts_with("disp"))
+        });
+    }
+
+    /// What the pendrive script of a VM said, as udev keeps it.
+    #[must_use]
+    pub fn udev_log(&self, vm: &str) -> String {
+        std::fs::read_to_string(self.path().join("vms").join(vm).join("udev.log")).unwrap_or_default()
     }
 
     /// Backend nodes of block devices that are left in xenstore.
