@@ -8,6 +8,7 @@
 //!
 //! seq.rs         ~/.dvm: numbers of transactions, and which documents each number stands for
 //! document.rs    a document onto a pendrive
+//! together.rs    several of them onto one, and off it
 //! parser.rs      starting dvm-parser, and judging what it leaves
 //! replace.rs     the old document or the whole new one, never anything between
 //! handler.rs     the program that opens a document
@@ -26,3 +27,4 @@ pub mod receive;
 pub mod release;
 pub mod replace;
 pub mod seq;
+pub mod together;

@@ -178,7 +178,7 @@ pub(crate) fn check_owner(directory: &OwnedFd, shown: &str) -> Result<(), Failur
 }
 
 /// Empties a directory, whatever is in it, without following links and without leaving it.
-fn remove_children(top: BorrowedFd<'_>) -> std::io::Result<()> {
+pub(crate) fn remove_children(top: BorrowedFd<'_>) -> std::io::Result<()> {
     // Directories that still have to be emptied: each with the names in it that are not removed yet. Removing the last
     // name of one leads back to the one above, which then removes it.
     let mut open: Vec<(OwnedFd, VecDeque<Vec<u8>>)> = vec![(top.try_clone_to_owned()?, names(top)?)];

@@ -138,7 +138,7 @@ pub fn work(options: Options) -> Result<u8, Failure> {
     let arrival = read_arrival(&mut session)?;
     match arrival.purpose {
         Purpose::Copy => receive_copy(&mut session, &arrival.source, options)?,
-        Purpose::Transaction(seq) => receive_document(&mut session, arrival.source, seq, options)?,
+        Purpose::Transaction(seq) => return receive_document(&mut session, arrival.source, seq, options),
     }
     drop(lock);
     Ok(exit::DONE)
@@ -172,7 +172,7 @@ fn receive_document(
     source: VmName,
     seq: Seq,
     options: Options,
-) -> Result<(), Failure> {
+) -> Result<u8, Failure> {
     let settings = Settings::load()?;
     let device = session.devices.open_for_reading(Device::Incoming)?;
     let receiver = Receiver::find(Caller {
@@ -242,14 +242,15 @@ pub(crate) const STAYS: &str = "the pendrive stays at /dev/xvdh: run qubes_add_p
 
 /// What becomes of a pendrive that could not be received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// Another try may work.
     Stays,
     /// Another try would end the same way.
     GivenBack,
 }
 
-fn fate_of(error: &UnpackError) -> Fate {
+/// What becomes of a pendrive that fat-reader did not read.
+pub(crate) fn fate_of(error: &UnpackError) -> Fate {
     match error {
         UnpackError::Failed(failure) => match failure {
             UnpackFailure::DeviceUnreadable

@@ -5,6 +5,8 @@
 //!            -> owner, mode, attributes; to the disk -> number used up -> rename -> umount
 //! ```
 //!
+//! Several documents come in a volume ([`super::together`]), which fat-reader reads into a private directory first.
+//!
 //! The name in the answer's header is not looked at: which document it is says `~/.dvm/SEQ` alone.
 //!
 //! | what happened | the document | the number | the pendrive |
@@ -16,15 +18,18 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use protocol::request::Verb;
+use protocol::types::VmName;
 
-use super::parser::{ParseError, parse_document};
+use super::parser::parse_document;
 use super::receive::{Arrival, given_back};
-use super::replace::Target;
+use super::replace::{Replacement, Target};
 use super::seq::{Entry, NotAccepted, Store};
+use super::together::{ExtractError, extract, open_extracted};
 use crate::failure::Failure;
-use crate::incoming::{NAME, STAYS};
+use crate::incoming::{Fate, NAME, STAYS, fate_of};
 use crate::interrupt;
 use crate::session::Session;
 use crate::shown::{Line, say};
@@ -55,7 +60,7 @@ enum NotTaken {
     Refused(Failure),
 }
 
-/// Everything up to the new document; says what became of it.
+/// Everything up to the new documents; says what became of them.
 fn take(mut arrival: Arrival, store: &Store) -> Result<String, NotTaken> {
     let source = arrival.source.clone();
     let entry = store.accept(arrival.seq).map_err(|refusal| match refusal {
@@ -64,39 +69,105 @@ fn take(mut arrival: Arrival, store: &Store) -> Result<String, NotTaken> {
         }
         NotAccepted::Store(failure) => NotTaken::Stays(failure),
     })?;
-    let [document] = entry.documents.as_slice() else {
-        let text = format!("{source}: refused: document {} is several documents", arrival.seq);
-        return Err(NotTaken::Refused(Failure::failed(&text)));
-    };
-    let shown = fat::Shown(document.as_os_str().as_bytes()).to_string();
-    let target = Target::open(document).map_err(NotTaken::Stays)?;
-    let replacement = target.begin().map_err(NotTaken::Stays)?;
-    let parsed = parse_document(arrival.device.as_fd(), &replacement.file, &mut arrival.progress);
-    if let Err(error) = parsed {
-        return Err(not_parsed(&format!("{source}: {shown} is as it was: {error}"), &error, entry));
+    let documents = entry.documents.clone();
+    match documents.as_slice() {
+        [document] => {
+            let target = Target::open(document).map_err(NotTaken::Stays)?;
+            let replacement = target.begin().map_err(NotTaken::Stays)?;
+            let parsed = parse_document(arrival.device.as_fd(), &replacement.file, &mut arrival.progress);
+            if let Err(error) = parsed {
+                let text = format!("{source}: {} is as it was: {error}", target.shown());
+                return Err(not_read(&text, error.is_of_this_vm(), entry));
+            }
+            finish(&source, entry, vec![replacement])
+        }
+        several => take_bundle(arrival, store, entry, several),
     }
-    replacement.make_ready().map_err(NotTaken::Stays)?;
-    let is_changed = target.modified().is_some_and(|modified| modified > entry.made());
-    let seq = arrival.seq;
-    // The last step before the rename: whoever comes second finds no entry.
-    entry.consume().map_err(|refusal| {
-        NotTaken::Refused(Failure::failed(&format!("{source}: {shown} is as it was: {refusal}")))
-    })?;
-    if is_changed {
-        let beside = replacement.put_beside(&format!(".from-dvm-{seq}")).map_err(NotTaken::Refused)?;
-        let beside = fat::Shown(beside.as_os_str().as_bytes()).to_string();
-        return Ok(format!(
-            "{shown} was changed here meanwhile and is as it was; what came back is in {beside}"
-        ));
-    }
-    replacement.put_in_place().map_err(NotTaken::Refused)?;
-    Ok(format!("{shown} was changed and has come back"))
 }
 
-fn not_parsed(text: &str, error: &ParseError, entry: Entry<'_>) -> NotTaken {
+/// The same for several documents: none is touched before all are ready.
+fn take_bundle(
+    mut arrival: Arrival,
+    store: &Store,
+    entry: Entry<'_>,
+    documents: &[PathBuf],
+) -> Result<String, NotTaken> {
+    let source = arrival.source.clone();
+    let place = store.scratch().map_err(NotTaken::Stays)?;
+    let extracted = match extract(arrival.device.into(), place.directory(), &mut arrival.progress) {
+        Ok(extracted) => extracted,
+        Err(error) => {
+            let text = format!("{source}: the documents are as they were: {error}");
+            let is_of_this_vm = match &error {
+                ExtractError::Unpack(error) => fate_of(error) == Fate::Stays,
+                ExtractError::Own(_) => true,
+                ExtractError::NoDocuments => false,
+            };
+            return Err(not_read(&text, is_of_this_vm, entry));
+        }
+    };
+    let mut targets = Vec::new();
+    for (number, name) in extracted.documents {
+        let document = usize::try_from(number).ok().and_then(|number| documents.get(number.checked_sub(1)?));
+        let Some(document) = document else {
+            let text = format!("{source}: the documents are as they were: there are more than were sent");
+            return Err(not_read(&text, false, entry));
+        };
+        targets.push((number, name, Target::open(document).map_err(NotTaken::Stays)?));
+    }
+    let mut replacements = Vec::new();
+    for (number, name, target) in &targets {
+        let mut replacement = target.begin().map_err(NotTaken::Stays)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            NotTaken::Stays(Failure::failed(&format!("cannot write {}: {error}", target.shown())))
+        };
+        let mut content = open_extracted(place.directory(), *number, name).map_err(|errno| failed(&errno))?;
+        std::io::copy(&mut content, &mut replacement.file).map_err(|error| failed(&error))?;
+        replacements.push(replacement);
+    }
+    finish(&source, entry, replacements)
+}
+
+/// Uses the number up, and puts the new contents in place.
+fn finish(source: &VmName, entry: Entry<'_>, replacements: Vec<Replacement<'_>>) -> Result<String, NotTaken> {
+    for replacement in &replacements {
+        replacement.make_ready().map_err(NotTaken::Stays)?;
+    }
+    let (made, seq) = (entry.made(), entry.seq());
+    // The last step before the rename: whoever comes second finds no entry.
+    entry.consume().map_err(|refusal| {
+        NotTaken::Refused(Failure::failed(&format!("{source}: nothing was changed: {refusal}")))
+    })?;
+    let (mut said, mut first_failure) = (Vec::new(), None);
+    for replacement in replacements {
+        let shown = replacement.target().shown();
+        let is_changed_here = replacement.target().modified().is_some_and(|modified| modified > made);
+        let put = if is_changed_here {
+            replacement.put_beside(&format!(".from-dvm-{seq}")).map(|beside| {
+                let beside = fat::Shown(beside.as_os_str().as_bytes()).to_string();
+                format!("{shown} was changed here meanwhile and is as it was; what came back is in {beside}")
+            })
+        } else {
+            replacement.put_in_place().map(|()| format!("{shown} was changed and has come back"))
+        };
+        match put {
+            Ok(text) => said.push(text),
+            // The others have come back all the same.
+            Err(failure) => first_failure = first_failure.or(Some(failure)),
+        }
+    }
+    match first_failure {
+        None => Ok(said.join("; ")),
+        Some(failure) => {
+            Err(NotTaken::Refused(said.iter().fold(failure, |failure, text| failure.with_remark(text))))
+        }
+    }
+}
+
+fn not_read(text: &str, is_of_this_vm: bool, entry: Entry<'_>) -> NotTaken {
     let line = Line::new(text);
     let failure = if interrupt::requested() { Failure::Interrupted(line) } else { Failure::Failed(line) };
-    if error.is_of_this_vm() {
+    if is_of_this_vm {
         return NotTaken::Stays(failure);
     }
     // Each number is accepted once, and this was its answer.

@@ -117,10 +117,37 @@ impl Document {
         // Zeros, so that nothing of an earlier pendrive can be taken for the mark.
         let mark = if is_view_only { VIEW_ONLY_MARK } else { [0; MARK_BYTES] };
         device.write_all(&mark).map_err(written)?;
+        self.check_unchanged()?;
+        Ok(total_bytes)
+    }
+
+    /// To be called when all of it has been read: what was read is one state of the document.
+    ///
+    /// # Errors
+    /// It was changed meanwhile.
+    pub fn check_unchanged(&self) -> Result<(), Failure> {
         let metadata = self.file.metadata().map_err(|error| refused(&self.path, &error.to_string()))?;
         let is_same = metadata.len() == self.header.size_bytes
             && (metadata.mtime(), metadata.mtime_nsec()) == self.modified;
-        if is_same { Ok(total_bytes) } else { Err(self.changed()) }
+        if is_same { Ok(()) } else { Err(self.changed()) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.header.name.as_str()
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.header.size_bytes
+    }
+
+    /// When it was last changed, in seconds since 1970.
+    #[must_use]
+    pub fn modified_s(&self) -> i64 {
+        self.modified.0
     }
 
     /// Whether these are the bytes of `other` from that offset on, as many as this document has.
@@ -149,7 +176,11 @@ impl Document {
         Ok(true)
     }
 
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Failure> {
+    /// Reads from that offset on.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Failure> {
         loop {
             match self.file.read_at(buffer, offset) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

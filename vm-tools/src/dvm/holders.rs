@@ -38,11 +38,16 @@ pub fn is_held(directory: &Path) -> bool {
     })
 }
 
-/// The directory's own number, and those of what is in it.
+/// The directory's own number, those of what is in it, and of what is in directories there: documents lie no deeper.
 fn inodes_in(directory: &Path) -> Vec<u64> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let inside = entries.filter_map(|entry| entry.metadata().ok()).map(|it| it.ino());
-    fs::metadata(directory).ok().map(|it| it.ino()).into_iter().chain(inside).collect()
+    let inside = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let number = |path: &Path| fs::symlink_metadata(path).ok().map(|it| it.ino());
+    let mut paths = vec![directory.to_owned()];
+    for entry in inside(directory) {
+        paths.extend(inside(&entry.path()).map(|inner| inner.path()));
+        paths.push(entry.path());
+    }
+    paths.iter().filter_map(|path| number(path)).collect()
 }
 
 fn refers(process: &Path, directory: &Path, inodes: &[u64]) -> bool {

@@ -4,6 +4,8 @@
 //! find the documents -> for each: new -> header and document -> number -> send disposable -> final answer
 //! ```
 //!
+//! With `--together` all of them go onto one pendrive ([`super::together`]).
+//!
 //! The tool ends when the DisposableVM has the document. The answer, if there is one, is received by
 //! `qubes_add_pendrive_script`, days later if need be.
 
@@ -18,6 +20,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat, fdatasync};
 
 use super::document::Document;
 use super::seq::Store;
+use super::together::Bundle;
 use crate::cli::{self, Asked};
 use crate::copy::{Freshness, clear_from, get_pendrive};
 use crate::exit;
@@ -39,11 +42,12 @@ replaces the one here; one that is not changed stays as it is.
 
 Usage: qvm-open-in-dvm [OPTIONS] FILE...
 
-Each file gets a DisposableVM of its own. The person in dom0 may be asked first.
+Each file gets a DisposableVM of its own, or with --together all share one. The person in dom0 may be asked first.
 A link is followed to the real file. The tool ends when the DisposableVM has the
 file; the changed one is received by qubes_add_pendrive_script.
 
 Options:
+    --together         open all files in one DisposableVM
     --view-only        open it read-only; nothing ever comes back
     --reuse            use the pendrive that is at /dev/xvdg already, for example
                        after one that was denied; what is on it is lost
@@ -59,6 +63,7 @@ Options:
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     files: Vec<OsString>,
+    together: bool,
     view_only: bool,
     reuse: bool,
     timeout: Option<Duration>,
@@ -70,13 +75,20 @@ pub struct Options {
 /// # Errors
 /// [`Failure::Usage`].
 pub fn parse(mut parser: Parser) -> Result<Asked<Options>, Failure> {
-    let mut options =
-        Options { files: Vec::new(), view_only: false, reuse: false, timeout: None, progress: false };
+    let mut options = Options {
+        files: Vec::new(),
+        together: false,
+        view_only: false,
+        reuse: false,
+        timeout: None,
+        progress: false,
+    };
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Text(format!("{HELP}{}", exit::HELP))),
             Arg::Long("version") => return Ok(Asked::Text(cli::version(NAME))),
             Arg::Long("timeout") => options.timeout = Some(cli::timeout(&parser.value()?)?),
+            Arg::Long("together") => options.together = true,
             Arg::Long("view-only") => options.view_only = true,
             Arg::Long("reuse") => options.reuse = true,
             Arg::Long("progress") => options.progress = true,
@@ -103,6 +115,11 @@ pub fn work(options: Options) -> Result<u8, Failure> {
         .iter()
         .map(|file| find(Path::new(file), options.view_only))
         .collect::<Result<_, _>>()?;
+    let loads = load(&documents, &options);
+    for load in &loads {
+        let needed_mib = load.needed_mib()?;
+        SizeMib::new(needed_mib).map_err(|_| Failure::Refused(Line::new("larger than any pendrive")))?;
+    }
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     let home = home.ok_or_else(|| Failure::failed("HOME is not set to an absolute path"))?;
     if sys::spawn::can_switch_accounts() && !options.view_only {
@@ -115,9 +132,9 @@ pub fn work(options: Options) -> Result<u8, Failure> {
     let store = Store::open(&home)?;
     let lock = session.locks.try_take(OUTGOING, "another tool is using the outgoing pendrive")?;
     let mut progress = Progress::new(options.progress);
-    let count = documents.len();
-    for (number, document) in documents.iter().enumerate() {
-        open(&mut session, &store, document, &options, &mut progress).map_err(|failure| {
+    let count = loads.len();
+    for (number, load) in loads.iter().enumerate() {
+        open(&mut session, &store, load, &options, &mut progress).map_err(|failure| {
             match count.saturating_sub(number) {
                 0 | 1 => failure,
                 rest => failure.with_remark(&format!("{rest} of {count} files were not opened")),
@@ -148,26 +165,51 @@ fn find(argument: &Path, view_only: bool) -> Result<Document, Failure> {
     }
 }
 
+/// What goes onto one pendrive.
+#[derive(Debug)]
+pub(super) enum Load<'a> {
+    /// A header and the document; `true` if it is to be looked at only.
+    One(&'a Document, bool),
+    /// A volume.
+    Bundle(Bundle<'a>),
+}
+
+impl Load<'_> {
+    fn needed_mib(&self) -> Result<u32, Failure> {
+        match self {
+            Self::One(document, _) => Ok(document.needed_mib()),
+            Self::Bundle(bundle) => bundle.needed_mib(),
+        }
+    }
+}
+
+/// One pendrive for each document, or one for all; one document alone needs no volume.
+fn load<'a>(documents: &'a [Document], options: &Options) -> Vec<Load<'a>> {
+    if options.together && documents.len() > 1 {
+        return vec![Load::Bundle(Bundle::new((1..).zip(documents).collect(), options.view_only))];
+    }
+    documents.iter().map(|document| Load::One(document, options.view_only)).collect()
+}
+
 fn open(
     session: &mut Session,
     store: &Store,
-    document: &Document,
+    load: &Load<'_>,
     options: &Options,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    SizeMib::new(document.needed_mib())
-        .map_err(|_| Failure::Refused(Line::new("larger than any pendrive")))?;
-    let needed_mib = document.needed_mib();
-    let freshness = get_pendrive(session, options.reuse, options.timeout, needed_mib, progress)?;
+    put_on_pendrive(session, load, options.reuse, options.timeout, progress)?;
     let again =
         format!("the pendrive stays at {}: try again with --reuse", session.devices.shown(Device::Outgoing));
-    put_on_pendrive(session, document, options.view_only, freshness, progress)
-        .map_err(|failure| failure.with_remark(&again))?;
     interrupt::check(&format!("nothing was sent; {again}"))?;
 
     // Before it is sent: the answer may be fast.
-    let documents = [document.path.as_path()];
-    let seq = store.give(if options.view_only { &[] } else { &documents })?;
+    let paths: Vec<&Path> = match load {
+        _ if options.view_only => Vec::new(),
+        Load::One(document, _) => vec![document.path.as_path()],
+        Load::Bundle(bundle) => bundle.paths(),
+    };
+    let seq = store.give(&paths)?;
     let verb = Verb::SendDisposable { seq };
     let timeout = options.timeout.unwrap_or_else(|| timeout_of(&verb));
     let sent = session.request(&verb, timeout, &mut |reason| progress.note(&format!("{reason} ...")));
@@ -187,21 +229,40 @@ fn open(
         | Failure::NoAnswer(_)
         | Failure::Interrupted(_) => failure,
     })?;
-    let name = document.path.file_name().unwrap_or_default();
-    progress.note(&format!("{} is in a DisposableVM", fat::Shown(name.as_encoded_bytes())));
+    match load {
+        Load::One(document, _) => {
+            progress.note(&format!("{} is in a DisposableVM", fat::Shown(document.name().as_bytes())));
+        }
+        Load::Bundle(_) => progress.note("the files are in a DisposableVM"),
+    }
     Ok(())
 }
 
-/// Writes the document onto the outgoing pendrive, and waits until the device has it. Both directions use this.
+/// Gets an outgoing pendrive and fills it, and waits until the device has everything. Both directions use this.
 pub(super) fn put_on_pendrive(
     session: &mut Session,
-    document: &Document,
-    is_view_only: bool,
+    load: &Load<'_>,
+    reuse: bool,
+    timeout: Option<Duration>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let freshness = get_pendrive(session, reuse, timeout, load.needed_mib()?, progress)?;
+    let again =
+        format!("the pendrive stays at {}: try again with --reuse", session.devices.shown(Device::Outgoing));
+    fill(session, load, freshness, progress).map_err(|failure| failure.with_remark(&again))
+}
+
+fn fill(
+    session: &mut Session,
+    load: &Load<'_>,
     freshness: Freshness,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let mut device = session.devices.open_for_writing(Device::Outgoing)?;
-    let end = document.write_to(&mut device, is_view_only, progress)?;
+    let end = match load {
+        Load::One(document, is_view_only) => document.write_to(&mut device, *is_view_only, progress)?,
+        Load::Bundle(bundle) => bundle.write_to(&mut device, progress)?,
+    };
     if freshness == Freshness::Reused {
         let reader = session.devices.open_for_reading(Device::Outgoing)?;
         clear_from(&reader, &device, end)

@@ -19,6 +19,7 @@ use xenstore::path::OwnPath;
 
 use super::seq::Store;
 use super::{answer, disposable};
+use crate::exit;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -44,11 +45,11 @@ pub struct Arrival {
     pub progress: Progress,
 }
 
-/// Does what this VM has to do about it.
+/// Does what this VM has to do about it. Gives the exit code.
 ///
 /// # Errors
 /// Whatever is no success.
-pub fn receive(session: &mut Session, arrival: Arrival, settings: &Settings) -> Result<(), Failure> {
+pub fn receive(session: &mut Session, arrival: Arrival, settings: &Settings) -> Result<u8, Failure> {
     let is_disposable = match settings.disposable {
         Some(is_disposable) => is_disposable,
         None => session.read(&OwnPath::name())?.is_some_and(|name| is_name_of_disposable(&name)),
@@ -57,7 +58,9 @@ pub fn receive(session: &mut Session, arrival: Arrival, settings: &Settings) -> 
         return disposable::open(session, arrival, settings);
     }
     match Store::existing(&arrival.home)? {
-        Some(store) if store.knows(arrival.seq) => answer::receive(session, arrival, &store),
+        Some(store) if store.knows(arrival.seq) => {
+            answer::receive(session, arrival, &store).map(|()| exit::DONE)
+        }
         Some(_) | None => {
             let Arrival { source, seq, device, timeout, .. } = arrival;
             let text = format!("{source}: refused: {}", super::seq::NotAccepted::Unknown(seq));

@@ -5,7 +5,7 @@
 //! or taken up is only released when the time for that (`hand_over_s`, counted from the start) is over.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -55,30 +55,38 @@ impl Watch {
     }
 }
 
-/// Waits until the document is released; says how the started program ended. `document` is in a private directory, both
-/// named by their real path.
+/// Waits until the documents are released; says how each started program ended. The documents are in a private
+/// directory, all named by their real paths.
 ///
 /// # Errors
-/// The person interrupted, or the program could not be waited for.
-pub fn wait(mut program: Child, document: &Path, hand_over_s: u32) -> Result<ExitStatus, Failure> {
+/// The person interrupted, or a program could not be waited for.
+pub fn wait(
+    mut programs: Vec<Child>,
+    directory: &Path,
+    documents: &[PathBuf],
+    hand_over_s: u32,
+) -> Result<Vec<ExitStatus>, Failure> {
     let started = Instant::now();
-    let directory = document.parent().unwrap_or(document);
-    let received = fingerprint(document);
+    let fingerprints = || documents.iter().map(|document| fingerprint(document)).collect::<Vec<_>>();
+    let received = fingerprints();
     let mut watch = Watch::new(u64::from(hand_over_s).saturating_mul(1000));
     loop {
-        let status = program.try_wait();
-        let status =
-            status.map_err(|error| Failure::failed(&format!("cannot wait for the program: {error}")))?;
+        let ended: Vec<Option<ExitStatus>> = programs
+            .iter_mut()
+            .map(Child::try_wait)
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::failed(&format!("cannot wait for the program: {error}")))?;
+        let ended: Option<Vec<ExitStatus>> = ended.into_iter().collect();
         let seen = Seen {
-            is_running: status.is_none(),
-            // While it runs, nobody else matters.
-            is_held: status.is_some() && is_held(directory),
-            is_touched: fingerprint(document) != received,
+            is_running: ended.is_none(),
+            // While one runs, nobody else matters.
+            is_held: ended.is_some() && is_held(directory),
+            is_touched: fingerprints() != received,
         };
         let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let is_released = watch.is_released(seen, now_ms);
-        if let (Some(status), true) = (status, is_released) {
-            return Ok(status);
+        if let (Some(ended), true) = (ended, is_released) {
+            return Ok(ended);
         }
         interrupt::check("the document may still be open, and nothing was sent back")?;
         std::thread::sleep(Duration::from_millis(LOOK_MS));

@@ -81,6 +81,12 @@ impl Target {
         Ok(Self { directory, name: name.to_owned(), path: path.to_owned(), old })
     }
 
+    /// Its path, for messages.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        shown(&self.path)
+    }
+
     /// When the document was last changed, in seconds and nanoseconds since 1970.
     #[must_use]
     pub fn modified(&self) -> Option<(i64, i64)> {
@@ -105,7 +111,13 @@ impl Target {
     }
 }
 
-impl Replacement<'_> {
+impl<'a> Replacement<'a> {
+    /// What it will replace.
+    #[must_use]
+    pub fn target(&self) -> &'a Target {
+        self.target
+    }
+
     /// Gives the new content what belongs to the document, and flushes it to the disk.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::types::{SEQ_MAX, Seq};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, openat, statat,
-    unlinkat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, mkdirat, openat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::cli::number;
 use crate::failure::Failure;
-use crate::inbox::{check_owner, open_beneath, open_directory, open_or_make};
+use crate::inbox::{check_owner, open_beneath, open_directory, open_or_make, remove_children};
+use crate::session::random_hex;
 
 /// The directory in the home directory.
 pub const DIRECTORY: &str = ".dvm";
@@ -196,6 +197,18 @@ impl Store {
         Ok(Entry { store: self, seq, file, made, documents })
     }
 
+    /// A private directory for what is being received. It goes when it is dropped.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn scratch(&self) -> Result<Scratch<'_>, Failure> {
+        let name = format!(".answer-{}", random_hex()?);
+        let failed = |errno| trouble("make a directory in ~/.dvm", errno);
+        mkdirat(&self.directory, name.as_str(), Mode::RWXU).map_err(failed)?;
+        let directory = open_directory(self.directory.as_fd(), name.as_bytes()).map_err(failed)?;
+        Ok(Scratch { store: self, name, directory })
+    }
+
     /// The lock, which is the counter: it holds until the file is dropped.
     fn lock(&self) -> Result<File, Failure> {
         let failed = |errno| trouble("open ~/.dvm/seq", errno);
@@ -257,6 +270,12 @@ impl Store {
 }
 
 impl Entry<'_> {
+    /// Its number.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
     /// When it was made, in seconds and nanoseconds since 1970: right after the document was read.
     #[must_use]
     pub fn made(&self) -> (i64, i64) {
@@ -277,6 +296,30 @@ impl Entry<'_> {
             _ => return Err(gone),
         }
         unlinkat(&self.store.directory, self.seq.to_string(), AtFlags::empty()).map_err(|_| gone)
+    }
+}
+
+/// A directory for what is being received.
+#[derive(Debug)]
+pub struct Scratch<'a> {
+    store: &'a Store,
+    name: String,
+    directory: OwnedFd,
+}
+
+impl Scratch<'_> {
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed is in nobody's way.
+        let _ = remove_children(self.directory.as_fd());
+        let _ = unlinkat(&self.store.directory, self.name.as_str(), AtFlags::REMOVEDIR);
     }
 }
 

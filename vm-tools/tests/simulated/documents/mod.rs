@@ -3,6 +3,7 @@
 mod answers;
 mod opening;
 mod sending;
+mod together;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
