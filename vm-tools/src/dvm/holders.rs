@@ -4,7 +4,7 @@
 //! what counts is not whose child a process is, but whether it refers to the document's private directory, where nobody
 //! but the document's editors has anything to do. A process of this user does so if it has
 //!
-//! - the directory or something in it open, or as its working directory;
+//! - the directory or something in it open (a mere name, `O_PATH`, does not count), or as its working directory;
 //! - a path in it among its arguments;
 //! - an inotify watch on the directory or the document: editors that close a file after reading it want to know whether
 //!   somebody else changes it.
@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustix::process::{geteuid, getpid};
 
 /// Processes that watch every directory of the user's, as the kernel names them (cut at 15 bytes).
@@ -80,25 +81,40 @@ fn has_argument(process: &Path, directory: &Path) -> bool {
 
 fn has_descriptor(process: &Path, is_inside: &dyn Fn(&Path) -> bool, inodes: &[u64]) -> bool {
     let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
+    let is_inotify = |link: &Path| {
+        fs::read_link(link).is_ok_and(|target| target.as_os_str() == OsStr::new("anon_inode:inotify"))
+    };
     descriptors.flatten().any(|entry| {
-        is_inside(&entry.path())
-            || (fs::read_link(entry.path())
-                .is_ok_and(|target| target.as_os_str() == OsStr::new("anon_inode:inotify"))
-                && watches(&process.join("fdinfo").join(entry.file_name()), inodes))
+        let (link, fdinfo) = (entry.path(), process.join("fdinfo").join(entry.file_name()));
+        (is_inside(&link) && !is_name_only(&fdinfo)) || (is_inotify(&link) && watches(&fdinfo, inodes))
     })
+}
+
+/// Whether a descriptor cannot read (`O_PATH`): the document portal of a desktop keeps such ones for ever.
+fn is_name_only(fdinfo: &Path) -> bool {
+    let text = read(fdinfo);
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| OFlags::from_bits_retain(flags).contains(OFlags::PATH))
 }
 
 /// Lines `inotify wd:1 ino:9e7e sdev:800013 …`, as Documentation/filesystems/proc.rst has them. Numbers of other file
 /// systems may be the same: then the document is waited for a little longer.
 fn watches(fdinfo: &Path, inodes: &[u64]) -> bool {
-    let mut text = String::new();
-    let Ok(file) = fs::File::open(fdinfo) else { return false };
-    let _ = file.take(FDINFO_BYTES_MAX).read_to_string(&mut text);
-    text.lines().filter(|line| line.starts_with("inotify ")).any(|line| {
+    read(fdinfo).lines().filter(|line| line.starts_with("inotify ")).any(|line| {
         let word = line.split(' ').find_map(|word| word.strip_prefix("ino:"));
         word.and_then(|word| u64::from_str_radix(word, 16).ok())
             .is_some_and(|number| inodes.contains(&number))
     })
+}
+
+/// What the kernel says about a descriptor; nothing if it was closed.
+fn read(fdinfo: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(file) = fs::File::open(fdinfo) {
+        let _ = file.take(FDINFO_BYTES_MAX).read_to_string(&mut text);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -157,12 +173,20 @@ mod tests {
             inotify::add_watch(&watch, &watched, inotify::WatchFlags::MODIFY).unwrap();
             let fdinfo = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&watch));
             assert!(watches(Path::new(&fdinfo), &inodes_in(&path)), "{watched:?}");
-            let (_other, other) = directory_of_nobody();
+            let (_other, other) = directory();
             assert!(!watches(Path::new(&fdinfo), &inodes_in(&other)));
         }
     }
 
-    fn directory_of_nobody() -> (tempfile::TempDir, std::path::PathBuf) {
-        directory()
+    #[test]
+    fn a_name_that_is_kept_is_no_open_file() {
+        let (_directory, path) = directory();
+        let open = |flags| rustix::fs::open(path.join("file"), flags, rustix::fs::Mode::empty()).unwrap();
+        for (flags, expected) in [(OFlags::PATH, true), (OFlags::RDONLY, false), (OFlags::RDWR, false)] {
+            let file = open(flags | OFlags::CLOEXEC);
+            let fdinfo = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            assert_eq!(is_name_only(Path::new(&fdinfo)), expected, "{flags:?}");
+        }
+        assert!(!is_name_only(Path::new("/proc/self/fdinfo/9999")));
     }
 }
