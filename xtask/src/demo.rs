@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the main job, on a simulated host, with every process the real one in its real sandbox.
 
 mod compare;
+mod documents;
 mod host;
 mod processes;
 mod tree;
@@ -83,7 +84,7 @@ fn options(arguments: &mut Parser) -> Outcome<Options> {
 
 /// From the start of the host to its end.
 fn transfer(programs: &Path, folder: &Path, answers: Answers) -> Outcome<()> {
-    step("starting a simulated host with the VMs work and vault");
+    step("starting a simulated host with the VMs work, vault and mail");
     let mut host = Host::start(programs, folder, answers)?;
     let outcome = copy(&host, folder);
     let ended = host.end();
@@ -98,7 +99,7 @@ fn copy(host: &Host, folder: &Path) -> Outcome<()> {
 
     step("in work: qvm-copy-to-vm vault tree");
     let began = Instant::now();
-    let table = send(host, folder)?;
+    let mut table = send(host, folder)?;
     let incoming = folder.join("vms/vault/home/QubesIncoming/work");
     let arrived = wait_for_arrival(&incoming, began)?;
     println!(
@@ -107,14 +108,14 @@ fn copy(host: &Host, folder: &Path) -> Outcome<()> {
         began.elapsed().as_secs_f64()
     );
 
-    step("the processes during the transfer, as /proc shows them");
-    print!("{table}");
-    table.check()?;
-
     step("comparing names and SHA-256 of both trees");
     let count = same(&source, &arrived.join(TREE))?;
     println!("{count} files and folders are the same");
-    Ok(())
+
+    documents::play(host, folder, &mut table)?;
+    step("the processes during all this, as /proc shows them");
+    print!("{table}");
+    table.check()
 }
 
 /// Runs the tool in the VM, and looks at the processes meanwhile.

@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::run;
 
 /// Every program of the product, and those that the developer's commands need.
-pub const PROGRAMS: [&str; 13] = [
+pub const PROGRAMS: [&str; 15] = [
     "qfilexchgd",
     "broker",
     "xs-monitor",
@@ -18,7 +18,9 @@ pub const PROGRAMS: [&str; 13] = [
     "dvm-runner",
     "qfilexchgctl",
     "fat-reader",
+    "dvm-parser",
     "qvm-copy-to-vm",
+    "qvm-open-in-dvm",
     "qubes_penctl",
     "qubes_add_pendrive_script",
 ];

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::documents::{SETTINGS, VM};
 use crate::Outcome;
 use crate::run::{self, step};
 use crate::workspace::SIMULATOR;
@@ -42,12 +43,16 @@ impl Host {
     /// Starts it, and returns when requests are served.
     pub fn start(programs: &Path, folder: &Path, answers: Answers) -> Outcome<Self> {
         let simulator = programs.join(SIMULATOR);
+        let settings = folder.join("vm.toml");
+        fs::write(&settings, SETTINGS).map_err(|error| format!("a file for the VMs' settings: {error}"))?;
         let mut command = Command::new(&simulator);
         command
             .arg("up")
             .arg("--dir")
             .arg(folder)
-            .args(["--vm", "work", "--vm", "vault", "--dialog", "terminal"]);
+            .args(["--vm", "work", "--vm", "vault", "--vm", VM, "--dialog", "terminal", "--disposables"])
+            .arg("--vm-config")
+            .arg(&settings);
         match answers {
             Answers::Given => {
                 command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -79,6 +84,15 @@ impl Host {
         let mut command = Command::new(&self.simulator);
         command.arg("exec").arg("--dir").arg(&self.folder).arg(vm).arg("--").args(words);
         command
+    }
+
+    /// Whether a DisposableVM runs.
+    pub fn has_disposables(&self) -> Outcome<bool> {
+        let mut command = Command::new(&self.simulator);
+        let output = command.arg("ls").arg("--dir").arg(&self.folder).output();
+        let output = output.map_err(|error| format!("asking which VMs run: {error}"))?;
+        run::check(output.status, "asking which VMs run")?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with("disp")))
     }
 
     /// The process that all others of the host descend from.

@@ -7,9 +7,12 @@ use std::fs;
 use crate::Outcome;
 
 /// The processes that must be there, in the order in which they are shown.
-const DAEMON: [&str; 6] = ["qfilexchgd", "broker", "xs-gate", "xs-monitor", "attacher", "dialog"];
-/// The process in the receiving VM that reads the sender's file system; it may be too quick to be seen.
-const READER: &str = "fat-reader";
+const DAEMON: [&str; 7] =
+    ["qfilexchgd", "broker", "xs-gate", "xs-monitor", "attacher", "dialog", "dvm-launcher"];
+/// The process that runs the toolstack, with the rights that this needs.
+const RUNNER: &str = "dvm-runner";
+/// The processes in VMs that read what another VM wrote; they may be too quick to be seen.
+const READERS: [&str; 2] = ["fat-reader", "dvm-parser"];
 /// The namespaces that /proc names.
 const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 /// `Seccomp:` of a process with a filter.
@@ -42,7 +45,7 @@ impl Table {
             let Some(row) = Row::read(pid) else { continue };
             let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
             let name = name.trim().to_owned();
-            if !DAEMON.contains(&name.as_str()) && name != READER {
+            if !shown().any(|known| known == name) {
                 continue;
             }
             // A process that has not entered its sandbox yet is not worth showing, unless it never does.
@@ -88,6 +91,11 @@ impl Row {
             descriptors: descriptors(pid),
         })
     }
+}
+
+/// The processes that are shown, in this order.
+fn shown() -> impl Iterator<Item = &'static str> {
+    DAEMON.into_iter().chain([RUNNER]).chain(READERS)
 }
 
 /// The capabilities of a set: by name those that the daemon's first process has when root starts it, else by number
@@ -181,18 +189,18 @@ impl fmt::Display for Table {
         let [process, pid, uid, seccomp, privileges, capabilities, namespaces] = titles;
         writeln!(
             out,
-            "{process:<11} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<23} {namespaces}"
+            "{process:<12} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<23} {namespaces}"
         )?;
-        for name in DAEMON.into_iter().chain([READER]) {
+        for name in shown() {
             let Some(row) = self.rows.get(name) else { continue };
             let seccomp = if row.seccomp == SECCOMP_FILTER { "filter" } else { "NONE" };
             let privileges = if row.no_new_privs == "1" { "yes" } else { "NO" };
             let Row { pid, uid, capabilities, namespaces, descriptors, .. } = row;
             writeln!(
                 out,
-                "{name:<11} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<23} {namespaces}"
+                "{name:<12} {pid:>7} {uid:>6} {seccomp:<8} {privileges:<13} {capabilities:<23} {namespaces}"
             )?;
-            writeln!(out, "{:>11} {descriptors}", "holds")?;
+            writeln!(out, "{:>12} {descriptors}", "holds")?;
         }
         let is_hidden = |row: &Row| row.descriptors == HIDDEN || row.namespaces == HIDDEN;
         if self.rows.values().any(is_hidden) {
