@@ -4,6 +4,7 @@
 //! Absolute numbers depend on the machine and on what else it does; the ratios are what is aimed at.
 
 mod create;
+mod documents;
 mod material;
 mod measure;
 mod read;
@@ -102,6 +103,8 @@ fn measure_all(folder: &Path) -> Outcome<()> {
     note(round_trip::measure());
     step("an empty pendrive of 1 GiB, from the request to the reply");
     note(create::measure(scratch.path()));
+    step("a document of 1 MiB into a DisposableVM, until the program that opens it is started");
+    note(documents::measure(scratch.path()));
     for material in [Material::LARGE, Material::SMALL] {
         note(material.make(scratch.path()).and_then(|source| {
             step(&format!("writing {}", material.what));

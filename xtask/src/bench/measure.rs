@@ -25,6 +25,11 @@ impl Times {
         Ok(())
     }
 
+    /// Takes a time that was measured elsewhere.
+    pub fn add(&mut self, time: Duration) {
+        self.times.push(time);
+    }
+
     fn least(&self) -> Duration {
         self.times.iter().min().copied().unwrap_or_default()
     }
