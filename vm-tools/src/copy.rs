@@ -6,14 +6,14 @@
 //!
 //! Whatever cannot work is refused before dom0 is asked. Nothing is ever changed or removed at the source (L22).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use fat::{LayoutError, Plan, Tree, TreeError, VolumeLabel, VolumeSize, WriteError};
+use fat::{Entry, LayoutError, Plan, Tree, TreeError, VolumeLabel, VolumeSize, WriteError};
 use lexopt::{Arg, Parser};
 use protocol::request::Verb;
 use protocol::types::{Device, SizeMib, VmName};
@@ -26,8 +26,10 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::lock::OUTGOING;
+use crate::mount::{self, Mounting};
 use crate::progress::Progress;
 use crate::session::{Session, random_hex, timeout_of};
+use crate::settings::{Outgoing, Settings};
 use crate::shown::{Line, say};
 use crate::tree::{CollectError, Files, Found, Skipped, collect};
 
@@ -57,7 +59,12 @@ Options:
                        after a copy that was denied; what is on it is lost
     --timeout SECONDS  how long to wait for each answer of dom0
                        (default: 60 for the pendrive, 600 for the answer to send)
+    --mode MODE        \"write\": write the file system without mounting it;
+                       \"mount\": mount the pendrive at /mnt/outgoing and copy into it
+                       (default: outgoing in /etc/qfilexchg/vm.toml, else write)
     --progress         show progress even when stderr is no terminal
+    --progress-lines   on stdout, for programs: \"progress DONE_BYTES TOTAL_BYTES\" at
+                       most ten times a second, and \"note TEXT\"
     --help             this text
     --version          the version
 
@@ -70,7 +77,10 @@ pub struct Options {
     files: Vec<OsString>,
     reuse: bool,
     timeout: Option<Duration>,
+    /// `None`: as the settings say.
+    mode: Option<Outgoing>,
     progress: bool,
+    progress_lines: bool,
 }
 
 /// Reads the command line.
@@ -79,14 +89,17 @@ pub struct Options {
 /// [`Failure::Usage`].
 pub fn parse(mut parser: Parser) -> Result<Asked<Options>, Failure> {
     let (mut to, mut files) = (None, Vec::new());
-    let (mut reuse, mut timeout, mut progress) = (false, None, false);
+    let (mut reuse, mut timeout, mut mode) = (false, None, None);
+    let (mut progress, mut progress_lines) = (false, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Text(format!("{HELP}{}", exit::HELP))),
             Arg::Long("version") => return Ok(Asked::Text(cli::version(NAME))),
             Arg::Long("timeout") => timeout = Some(cli::timeout(&parser.value()?)?),
             Arg::Long("reuse") => reuse = true,
+            Arg::Long("mode") => mode = Some(parse_mode(&parser.value()?)?),
             Arg::Long("progress") => progress = true,
+            Arg::Long("progress-lines") => progress_lines = true,
             Arg::Value(name) if to.is_none() => {
                 to = Some(VmName::new(name.as_bytes()).map_err(|error| Failure::usage(&error.to_string()))?);
             }
@@ -98,7 +111,15 @@ pub fn parse(mut parser: Parser) -> Result<Asked<Options>, Failure> {
     if files.is_empty() {
         return Err(Failure::usage("say which files to copy"));
     }
-    Ok(Asked::Work(Options { to, files, reuse, timeout, progress }))
+    Ok(Asked::Work(Options { to, files, reuse, timeout, mode, progress, progress_lines }))
+}
+
+fn parse_mode(value: &OsStr) -> Result<Outgoing, Failure> {
+    match value.as_bytes() {
+        b"write" => Ok(Outgoing::Write),
+        b"mount" => Ok(Outgoing::Mount),
+        _ => Err(Failure::usage("--mode takes write or mount")),
+    }
 }
 
 /// Copies.
@@ -106,11 +127,14 @@ pub fn parse(mut parser: Parser) -> Result<Asked<Options>, Failure> {
 /// # Errors
 /// Whatever is no success.
 pub fn work(options: Options) -> Result<u8, Failure> {
-    let mut progress = Progress::new(options.progress);
+    let mut progress = Progress::new(options.progress).with_lines(options.progress_lines);
+    let mode = options.mode.map_or_else(|| Settings::load().map(|settings| settings.outgoing), Ok)?;
     let Found { entries, skipped, mut files } = collect(&options.files).map_err(not_collected)?;
     tell_skipped(&skipped);
     let count = entries.len();
+    let copied = if mode == Outgoing::Mount { entries.clone() } else { Vec::new() };
     let tree = Tree::check(entries).map_err(not_fitting)?;
+    // What the kernel writes into a mounted pendrive needs no more space: the tool's own long names are the longest.
     let needed_mib = tree.size_needed_mib().map_err(|error| too_large(&error))?;
     interrupt::check("nothing was asked of dom0")?;
 
@@ -120,8 +144,11 @@ pub fn work(options: Options) -> Result<u8, Failure> {
     let xvdg = session.devices.shown(Device::Outgoing);
     let again = format!("the pendrive stays at {xvdg}: try again with --reuse");
 
-    write_pendrive(&mut session, freshness, tree, &mut files, &mut progress)
-        .map_err(|failure| failure.with_remark(&again))?;
+    let written = match mode {
+        Outgoing::Write => write_pendrive(&mut session, freshness, tree, &mut files, &mut progress),
+        Outgoing::Mount => fill_pendrive(&mut session, freshness, &copied, &mut files, &mut progress),
+    };
+    written.map_err(|failure| failure.with_remark(&again))?;
     interrupt::check(&format!("nothing was sent; {again}"))?;
 
     let verb = Verb::Send { to: options.to.clone(), seq: None };
@@ -186,9 +213,7 @@ fn write_pendrive(
     let mut device = session.devices.open_for_writing(Device::Outgoing)?;
     let size = VolumeSize::from_bytes(size_bytes(&mut device)?)
         .map_err(|error| Failure::failed(&format!("the pendrive cannot be used: {error}")))?;
-    let name = session.read(&OwnPath::name())?.and_then(|name| VmName::new(&name).ok());
-    let label = VolumeLabel::from_name(name.as_ref().map_or("pendrive", VmName::as_str));
-    let volume_id = u32::from_str_radix(random_hex()?.get(..8).unwrap_or_default(), 16).unwrap_or_default();
+    let (label, volume_id) = label_and_id(session)?;
     let plan = tree
         .layout(size, label, volume_id)
         .map_err(|error| Failure::failed(&format!("the pendrive is too small: {error}")))?;
@@ -198,10 +223,42 @@ fn write_pendrive(
     written?;
     if freshness == Freshness::Reused {
         let reader = session.devices.open_for_reading(Device::Outgoing)?;
-        clear_from(&reader, &device, plan.bytes_total())
-            .map_err(|error| Failure::failed(&format!("cannot clear the rest of the pendrive: {error}")))?;
+        clear_from(&reader, &device, plan.bytes_total()).map_err(|error| not_cleared(&error))?;
     }
     fdatasync(&device).map_err(|errno| Failure::failed(&format!("cannot write to the pendrive: {errno}")))
+}
+
+/// Lets the kernel mount the pendrive, and copies into it.
+fn fill_pendrive(
+    session: &mut Session,
+    freshness: Freshness,
+    entries: &[Entry],
+    files: &mut Files,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    if freshness == Freshness::Reused {
+        let (label, volume_id) = label_and_id(session)?;
+        let reader = session.devices.open_for_reading(Device::Outgoing)?;
+        mount::outgoing::wipe(&session.devices, label, volume_id, |device| {
+            clear_from(&reader, device, 0).map_err(|error| not_cleared(&error))
+        })?;
+    }
+    mount::outgoing::write(&Mounting::default(), &session.devices, entries, files, progress)
+}
+
+/// What a volume of this VM is called.
+fn label_and_id(session: &mut Session) -> Result<(VolumeLabel, u32), Failure> {
+    let name = session.read(&OwnPath::name())?.and_then(|name| VmName::new(&name).ok());
+    let label = VolumeLabel::from_name(name.as_ref().map_or("pendrive", VmName::as_str));
+    let volume_id = u32::from_str_radix(random_hex()?.get(..8).unwrap_or_default(), 16).unwrap_or_default();
+    Ok((label, volume_id))
+}
+
+fn not_cleared(error: &io::Error) -> Failure {
+    if interrupt::requested() {
+        return Failure::Interrupted(Line::new("interrupted: nothing was sent"));
+    }
+    Failure::failed(&format!("cannot clear the rest of the pendrive: {error}"))
 }
 
 /// Zeroes whatever lies behind the new volume's last byte: it was meant for another VM. Only blocks that hold
@@ -320,14 +377,23 @@ mod tests {
 
     #[test]
     fn a_vm_and_at_least_one_file_are_needed() {
-        for words in
-            [&[][..], &["vault"], &["va ult", "x"], &["", "x"], &["--timeout"], &["vault", "x", "--nonsense"]]
-        {
+        for words in [
+            &[][..],
+            &["vault"],
+            &["va ult", "x"],
+            &["", "x"],
+            &["--timeout"],
+            &["vault", "x", "--nonsense"],
+            &["--mode", "extract", "vault", "x"],
+        ] {
             assert_eq!(parsed(words), Err(exit::USAGE), "{words:?}");
         }
         let Ok(Asked::Work(options)) = parsed(&["--reuse", "vault", "a", "--", "--help"]) else { panic!() };
         assert_eq!(options.files, ["a", "--help"]);
         assert!(options.reuse);
+        assert_eq!(options.mode, None);
+        let Ok(Asked::Work(options)) = parsed(&["--mode=mount", "vault", "a"]) else { panic!() };
+        assert_eq!(options.mode, Some(Outgoing::Mount));
     }
 
     #[test]

@@ -35,6 +35,19 @@ impl Devices {
         statat(CWD, self.path(device), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_volume(stat.st_mode))
     }
 
+    /// The number of a block device; `None` for what is none, or is not there.
+    #[must_use]
+    pub fn number(&self, device: Device) -> Option<u64> {
+        let stat = statat(CWD, self.path(device), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice).then_some(stat.st_rdev)
+    }
+
+    /// The directory with the devices.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Its path, for messages.
     #[must_use]
     pub fn shown(&self, device: Device) -> String {

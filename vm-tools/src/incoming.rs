@@ -13,7 +13,8 @@
 //!
 //! A pendrive with a document of a DisposableVM transaction is the business of [`crate::dvm::receive`].
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,10 +31,12 @@ use crate::failure::Failure;
 use crate::inbox::{Inbox, stamp_now};
 use crate::interrupt;
 use crate::lock::INCOMING;
+use crate::mount::incoming::Left;
+use crate::mount::{self, Mounting};
 use crate::progress::Progress;
 use crate::receiver::{Caller, Receiver};
 use crate::session::{Session, timeout_of};
-use crate::settings::Settings;
+use crate::settings::{Incoming, Settings};
 use crate::shown::{Line, say};
 use crate::unpack::{UnpackError, unpack};
 
@@ -56,10 +59,16 @@ the one that was sent from here if it has come back.
 Options:
     --user NAME        who receives, for root only
     --home DIR         receive in this directory in place of the home directory
+    --mode MODE        \"extract\": a confined process reads the file system; \"mount\":
+                       this VM's kernel does (default: incoming in
+                       /etc/qfilexchg/vm.toml, else extract)
     --timeout SECONDS  how long to wait for dom0 at the end (default: 60)
     --progress         show progress even when stderr is no terminal
     --help             this text
     --version          the version
+
+In mode \"mount\" the pendrive is mounted at /mnt/incoming, read-only, and given back
+when somebody unmounts it.
 
 Environment: ACTION (\"add\" if set), DEVNAME (/dev/xvdh if set), HOME.
 
@@ -71,6 +80,8 @@ pub struct Options {
     user: Option<String>,
     home: Option<PathBuf>,
     timeout: Duration,
+    /// `None`: as the settings say.
+    mode: Option<Incoming>,
     progress: bool,
 }
 
@@ -95,13 +106,14 @@ struct Arrival {
 /// # Errors
 /// [`Failure::Usage`].
 pub fn parse(mut parser: Parser) -> Result<Asked<Options>, Failure> {
-    let (mut user, mut home, mut progress) = (None, None, false);
+    let (mut user, mut home, mut mode, mut progress) = (None, None, None, false);
     let mut timeout = timeout_of(&Verb::Umount);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Text(format!("{HELP}{}", exit::HELP))),
             Arg::Long("version") => return Ok(Asked::Text(cli::version(NAME))),
             Arg::Long("timeout") => timeout = cli::timeout(&parser.value()?)?,
+            Arg::Long("mode") => mode = Some(parse_mode(&parser.value()?)?),
             Arg::Long("progress") => progress = true,
             Arg::Long("user") => {
                 let name = parser.value()?.into_string();
@@ -112,7 +124,15 @@ pub fn parse(mut parser: Parser) -> Result<Asked<Options>, Failure> {
         }
     }
     check_event(std::env::var_os("ACTION"), std::env::var_os("DEVNAME"))?;
-    Ok(Asked::Work(Options { user, home, timeout, progress }))
+    Ok(Asked::Work(Options { user, home, timeout, mode, progress }))
+}
+
+fn parse_mode(value: &OsStr) -> Result<Incoming, Failure> {
+    match value.as_bytes() {
+        b"extract" => Ok(Incoming::Extract),
+        b"mount" => Ok(Incoming::Mount),
+        _ => Err(Failure::usage("--mode takes extract or mount")),
+    }
 }
 
 /// udev says what happened to which device; by hand nobody says anything.
@@ -137,7 +157,13 @@ pub fn work(options: Options) -> Result<u8, Failure> {
         session.locks.take(INCOMING, options.timeout, "another tool is reading the incoming pendrive")?;
     let arrival = read_arrival(&mut session)?;
     match arrival.purpose {
-        Purpose::Copy => receive_copy(&mut session, &arrival.source, options)?,
+        Purpose::Copy => {
+            let mode = options.mode.map_or_else(|| Settings::load().map(|settings| settings.incoming), Ok)?;
+            match mode {
+                Incoming::Extract => receive_copy(&mut session, &arrival.source, options)?,
+                Incoming::Mount => receive_mounted(&mut session, &arrival.source, options)?,
+            }
+        }
         Purpose::Transaction(seq) => return receive_document(&mut session, arrival.source, seq, options),
     }
     drop(lock);
@@ -175,29 +201,55 @@ fn receive_document(
 ) -> Result<u8, Failure> {
     let settings = Settings::load()?;
     let device = session.devices.open_for_reading(Device::Incoming)?;
-    let receiver = Receiver::find(Caller {
-        is_real_root: sys::spawn::can_switch_accounts(),
-        home: std::env::var_os("HOME"),
-        user: options.user,
-        home_option: options.home,
-    })?;
-    receiver.become_user()?;
+    let receiver = become_receiver(options.user, options.home)?;
     let progress = Progress::new(options.progress);
     let document =
         receive::Arrival { source, seq, device, home: receiver.home, timeout: options.timeout, progress };
     receive::receive(session, document, &settings)
 }
 
-fn receive_copy(session: &mut Session, source: &VmName, options: Options) -> Result<(), Failure> {
-    // Root's part: the device. Everything else is done as the user.
-    let device = session.devices.open_for_reading(Device::Incoming)?;
+/// Becomes the user who receives.
+fn become_receiver(user: Option<String>, home_option: Option<PathBuf>) -> Result<Receiver, Failure> {
     let receiver = Receiver::find(Caller {
         is_real_root: sys::spawn::can_switch_accounts(),
         home: std::env::var_os("HOME"),
-        user: options.user,
-        home_option: options.home,
+        user,
+        home_option,
     })?;
     receiver.become_user()?;
+    Ok(receiver)
+}
+
+/// Lets the kernel mount the pendrive, and gives it back when somebody unmounts it. All of it as the user, whom
+/// `/etc/fstab` permits both, so that the same user may unmount it.
+fn receive_mounted(session: &mut Session, source: &VmName, options: Options) -> Result<(), Failure> {
+    become_receiver(options.user, options.home)?;
+    let mounted = Mounting::default()
+        .mount(Device::Incoming, &session.devices)
+        .map_err(|failure| failure.with_remark(STAYS))?;
+    let point = mounted.point().display().to_string();
+    say(
+        NAME,
+        &Line::new(&format!("{source}: the pendrive is mounted at {point} until somebody unmounts it")),
+    );
+    let devices = session.devices.clone();
+    match mount::incoming::wait(&mounted, &devices, session)? {
+        Left::Unmounted => give_back(session, options.timeout),
+        Left::TakenAway => {
+            let failure =
+                Failure::failed(&format!("{source}: dom0 took the pendrive away while it was mounted"));
+            Err(match mounted.unmount() {
+                Ok(()) => failure,
+                Err(second) => failure.with_remark(&second.to_string()),
+            })
+        }
+    }
+}
+
+fn receive_copy(session: &mut Session, source: &VmName, options: Options) -> Result<(), Failure> {
+    // Root's part: the device. Everything else is done as the user.
+    let device = session.devices.open_for_reading(Device::Incoming)?;
+    let receiver = become_receiver(options.user, options.home)?;
 
     let mut progress = Progress::new(options.progress);
     let stays = |failure: Failure| failure.with_remark(STAYS);
@@ -349,7 +401,7 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_told_apart() {
-        for words in [&["x"][..], &["--user"], &["--timeout", "x"], &["--nonsense"]] {
+        for words in [&["x"][..], &["--user"], &["--timeout", "x"], &["--mode", "write"], &["--nonsense"]] {
             let failure = parse(Parser::from_args(words)).unwrap_err();
             assert_eq!(failure.exit_code(), exit::USAGE, "{words:?}");
         }

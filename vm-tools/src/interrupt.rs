@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM: noticed between two steps, so that the last line says in which state things are left.
 
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -7,6 +8,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::failure::Failure;
 use crate::shown::Line;
+
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -16,7 +19,7 @@ static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// The kernel refused the handlers.
 pub fn watch() -> Result<(), Failure> {
     let requested = REQUESTED.get_or_init(|| Arc::new(AtomicBool::new(false)));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in SIGNALS {
         // In this order: the second signal meets the flag that the first one has set.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(requested))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(requested)))
@@ -40,4 +43,19 @@ pub fn check(state_left: &str) -> Result<(), Failure> {
         return Err(Failure::Interrupted(Line::new(&format!("interrupted: {state_left}"))));
     }
     Ok(())
+}
+
+/// A socket that becomes readable when one of these signals comes, for a tool that waits for days and does not look
+/// again and again. The signals before it was made are only in [`requested`].
+///
+/// # Errors
+/// The kernel's.
+pub fn descriptor() -> Result<UnixStream, Failure> {
+    let made = UnixStream::pair().and_then(|(readable, written)| {
+        for signal in SIGNALS {
+            signal_hook::low_level::pipe::register(signal, written.try_clone()?)?;
+        }
+        Ok(readable)
+    });
+    made.map_err(|error| Failure::failed(&format!("cannot watch for signals: {error}")))
 }

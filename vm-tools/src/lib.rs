@@ -4,6 +4,7 @@
 //! of the user's. [`session`] is the VM's side of the contract with dom0; [`exit`] and [`failure`] are how each of them
 //! ends: with one clear line and one of a few codes.
 
+pub mod child;
 pub mod cli;
 pub mod copy;
 pub mod device;
@@ -14,6 +15,7 @@ pub mod inbox;
 pub mod incoming;
 pub mod interrupt;
 pub mod lock;
+pub mod mount;
 pub mod penctl;
 pub mod progress;
 pub mod receiver;

@@ -1,4 +1,6 @@
-//! How far a copy has come, on one line of a terminal.
+//! How far a copy has come: on one line of a terminal for a person, on many lines of stdout for a program.
+//!
+//! A program reads `progress DONE_BYTES TOTAL_BYTES` and `note TEXT`, each on a line of its own.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Progress {
     enabled: bool,
+    has_lines: bool,
     is_line_open: bool,
     started: Instant,
     updated: Option<Instant>,
@@ -22,12 +25,19 @@ impl Progress {
     #[must_use]
     pub fn new(forced: bool) -> Self {
         let enabled = forced || std::io::stderr().is_terminal();
-        Self { enabled, is_line_open: false, started: Instant::now(), updated: None }
+        Self { enabled, has_lines: false, is_line_open: false, started: Instant::now(), updated: None }
+    }
+
+    /// The same, on stdout for a program as well.
+    #[must_use]
+    pub fn with_lines(self, has_lines: bool) -> Self {
+        Self { has_lines, ..self }
     }
 
     /// Says what goes on, on a line of its own.
     pub fn note(&mut self, text: &str) {
         self.finish();
+        self.put_line(&format!("note {text}"));
         if self.enabled {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
@@ -42,10 +52,14 @@ impl Progress {
     /// Shows how far it is, at most ten times a second and at the end.
     pub fn update(&mut self, done_bytes: u64, total_bytes: u64) {
         let is_due = self.updated.is_none_or(|at| at.elapsed() >= Duration::from_millis(UPDATE_MS_MIN));
-        if !self.enabled || (!is_due && done_bytes < total_bytes) {
+        if !self.enabled && !self.has_lines || (!is_due && done_bytes < total_bytes) {
             return;
         }
         self.updated = Some(Instant::now());
+        self.put_line(&format!("progress {done_bytes} {total_bytes}"));
+        if !self.enabled {
+            return;
+        }
         self.is_line_open = true;
         let line = line(done_bytes, total_bytes, self.started.elapsed());
         let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
@@ -60,6 +74,13 @@ impl Progress {
         self.updated = Some(Instant::now());
         self.is_line_open = true;
         let _ = write!(std::io::stderr(), "\r  {files} files, {} MiB\x1b[K", tenths(done_bytes));
+    }
+
+    /// That nobody reads it any more is no reason to stop.
+    fn put_line(&self, line: &str) {
+        if self.has_lines {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
     }
 
     /// Ends the line, so that others can follow.

@@ -1,5 +1,6 @@
 //! The VM's side of the contract: writes a request, waits for dom0's answer to that very request (L23).
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use protocol::reply::Code;
@@ -172,9 +173,23 @@ impl Session {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Failure::failed(&format!("poll failed: {errno}"))),
         }
+        self.drain()
+    }
+
+    /// Takes in what has happened in xenstore, and forgets it: whoever waits for a value reads it again.
+    ///
+    /// # Errors
+    /// xenstored failed.
+    pub fn drain(&mut self) -> Result<(), Failure> {
         self.client.pump().map_err(|error| trouble(&error))?;
         while self.client.next_event().is_some() {}
         Ok(())
+    }
+
+    /// Readable when something has happened in xenstore; then [`Session::drain`] is due.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.client.fd()
     }
 
     /// Waits until the device is there, at most this long.

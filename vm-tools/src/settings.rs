@@ -33,9 +33,35 @@ const OPENERS: [&[&str]; 2] = [&["xdg-open"], &["mimeopen", "-n"]];
 /// A program and its first arguments.
 pub type Command = Vec<String>;
 
+/// How files get onto an outgoing pendrive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outgoing {
+    /// The tool writes the volume itself.
+    #[default]
+    Write,
+    /// The kernel mounts the pendrive, and files are copied into it.
+    Mount,
+}
+
+/// How files get off an incoming pendrive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Incoming {
+    /// A confined process reads the volume (L10).
+    #[default]
+    Extract,
+    /// The kernel mounts the pendrive, and the person takes what is wanted.
+    Mount,
+}
+
 /// Everything that can be set, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// How files get onto an outgoing pendrive.
+    pub outgoing: Outgoing,
+    /// How files get off an incoming pendrive.
+    pub incoming: Incoming,
     /// What opens a received document: the first one that is installed. The document's path is added as the last
     /// argument. Never empty, and no command in it is.
     pub openers: Vec<Command>,
@@ -53,12 +79,20 @@ struct Raw {
     open_with: Option<Command>,
     hand_over_s: Option<i64>,
     disposable: Option<bool>,
+    outgoing: Outgoing,
+    incoming: Incoming,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let words = |command: &&[&str]| command.iter().map(|&word| word.to_owned()).collect();
-        Self { openers: OPENERS.iter().map(words).collect(), hand_over_s: HAND_OVER_S, disposable: None }
+        Self {
+            outgoing: Outgoing::default(),
+            incoming: Incoming::default(),
+            openers: OPENERS.iter().map(words).collect(),
+            hand_over_s: HAND_OVER_S,
+            disposable: None,
+        }
     }
 }
 
@@ -102,7 +136,7 @@ impl Settings {
             }
             None => error.message().to_owned(),
         })?;
-        let mut settings = Self::default();
+        let mut settings = Self { outgoing: raw.outgoing, incoming: raw.incoming, ..Self::default() };
         if let Some(command) = raw.open_with {
             settings.openers = vec![check_command("open_with", command)?];
         }
@@ -156,6 +190,16 @@ mod tests {
     }
 
     #[test]
+    fn mounting_is_a_setting_and_never_the_default() {
+        let default = Settings::default();
+        assert_eq!((default.outgoing, default.incoming), (Outgoing::Write, Incoming::Extract));
+        let settings = Settings::parse("outgoing = \"mount\"\nincoming = \"mount\"").unwrap();
+        assert_eq!((settings.outgoing, settings.incoming), (Outgoing::Mount, Incoming::Mount));
+        let settings = Settings::parse("outgoing = \"write\"\nincoming = \"extract\"").unwrap();
+        assert_eq!(settings, default);
+    }
+
+    #[test]
     fn what_is_no_setting_is_refused_with_its_line() {
         for (text, said) in [
             ("\n\nopen_wiht = [\"a\"]", "line 3: unknown field"),
@@ -163,6 +207,9 @@ mod tests {
             ("open_with = [1]", "line 1: "),
             ("open_with = [\"a\"", "line 1: "),
             ("open_with = []", "1 to 32 words"),
+            ("\noutgoing = \"Mount\"", "line 2: unknown variant `Mount`, expected `write` or `mount`"),
+            ("incoming = \"write\"", "expected `extract` or `mount`"),
+            ("incoming = true", "line 1: "),
             ("open_with = [\"\"]", "a program's name"),
             ("open_with = [\"a\", \"b\\u0000\"]", "no NUL"),
         ] {
