@@ -60,11 +60,11 @@ Options:
     --timeout SECONDS  how long to wait for each answer of dom0
                        (default: 60 for the pendrive, 600 for the answer to send)
     --mode MODE        \"write\": write the file system without mounting it;
-                       \"mount\": mount the pendrive at /mnt/outgoing and copy into it
+                       \"mount\": mount it at /mnt/outgoing and copy into it
                        (default: outgoing in /etc/qfilexchg/vm.toml, else write)
     --progress         show progress even when stderr is no terminal
-    --progress-lines   on stdout, for programs: \"progress DONE_BYTES TOTAL_BYTES\" at
-                       most ten times a second, and \"note TEXT\"
+    --progress-lines   on stdout, for programs: \"progress DONE_BYTES TOTAL_BYTES\"
+                       at most ten times a second, and \"note TEXT\"
     --help             this text
     --version          the version
 

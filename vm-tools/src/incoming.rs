@@ -15,7 +15,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lexopt::{Arg, Parser};
@@ -25,6 +25,7 @@ use protocol::unpack::{UnpackFailure, UnpackNotice, UnpackSummary};
 use xenstore::path::OwnPath;
 
 use crate::cli::{self, Asked};
+use crate::desktop::arrival::{self, Arrived};
 use crate::dvm::receive;
 use crate::exit;
 use crate::failure::Failure;
@@ -59,16 +60,16 @@ the one that was sent from here if it has come back.
 Options:
     --user NAME        who receives, for root only
     --home DIR         receive in this directory in place of the home directory
-    --mode MODE        \"extract\": a confined process reads the file system; \"mount\":
-                       this VM's kernel does (default: incoming in
-                       /etc/qfilexchg/vm.toml, else extract)
+    --mode MODE        \"extract\": a confined process reads the file system;
+                       \"mount\": this VM's kernel does
+                       (default: incoming in /etc/qfilexchg/vm.toml, else extract)
     --timeout SECONDS  how long to wait for dom0 at the end (default: 60)
     --progress         show progress even when stderr is no terminal
     --help             this text
     --version          the version
 
-In mode \"mount\" the pendrive is mounted at /mnt/incoming, read-only, and given back
-when somebody unmounts it.
+In mode \"mount\" the pendrive is mounted at /mnt/incoming, read-only, and given
+back when somebody unmounts it.
 
 Environment: ACTION (\"add\" if set), DEVNAME (/dev/xvdh if set), HOME.
 
@@ -232,6 +233,7 @@ fn receive_mounted(session: &mut Session, source: &VmName, options: Options) -> 
         NAME,
         &Line::new(&format!("{source}: the pendrive is mounted at {point} until somebody unmounts it")),
     );
+    arrival::announce(source, Arrived::Pendrive, mounted.point());
     let devices = session.devices.clone();
     match mount::incoming::wait(&mounted, &devices, session)? {
         Left::Unmounted => give_back(session, options.timeout),
@@ -265,7 +267,9 @@ fn receive_copy(session: &mut Session, source: &VmName, options: Options) -> Res
     match received {
         Ok((shown, summary)) => {
             tell_summary(source, &shown, summary);
-            give_back(session, options.timeout)
+            let given_back = give_back(session, options.timeout);
+            arrival::announce(source, Arrived::Files(summary.files), Path::new(&shown));
+            given_back
         }
         Err(failure) => {
             if let Err(second) = arriving.discard() {

@@ -7,6 +7,7 @@
 pub mod child;
 pub mod cli;
 pub mod copy;
+pub mod desktop;
 pub mod device;
 pub mod dvm;
 pub mod exit;

@@ -4,13 +4,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and Debian's package that has it.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 11] = [
     ("fsck.vfat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
     ("xenstore-read", "xenstore-utils"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
+    ("desktop-file-validate", "desktop-file-utils"),
+    ("zenity", "zenity"),
+    ("Xvfb", "xvfb"),
+    ("xdotool", "xdotool"),
     ("python3", "python3-venv"),
 ];
 const FOLDERS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];

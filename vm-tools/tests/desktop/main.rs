@@ -1,0 +1,8 @@
+//! The desktop's programs with stand-ins for kdialog, zenity, notify-send and the tools, which write down how they were
+//! called and answer as a test wants.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod files;
+mod rig;
+mod send;
+mod window;
