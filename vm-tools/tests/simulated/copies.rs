@@ -13,7 +13,7 @@ use crate::host::{Ended, Host, finish};
 const COPY: &str = "qvm-copy-to-vm";
 
 /// Grants `new` of a copy; gives the image.
-fn grant_new(host: &mut Host) -> PathBuf {
+pub fn grant_new(host: &mut Host) -> PathBuf {
     let (words, reqid) = host.request(1);
     let mib: u64 = words.strip_prefix("new ").unwrap().parse().unwrap();
     assert!(mib >= 64);
@@ -24,7 +24,7 @@ fn grant_new(host: &mut Host) -> PathBuf {
 }
 
 /// Grants `send` of a copy, and lets the other VM have the image.
-fn grant_send(host: &mut Host, tool: Child, image: &Path) -> Ended {
+pub fn grant_send(host: &mut Host, tool: Child, image: &Path) -> Ended {
     let (words, reqid) = host.request(1);
     assert_eq!(words, "send vault");
     host.detach(1, Device::Outgoing);
@@ -34,7 +34,7 @@ fn grant_send(host: &mut Host, tool: Child, image: &Path) -> Ended {
 }
 
 /// Serves the `umount` that follows an arrival.
-fn grant_umount(host: &mut Host) {
+pub fn grant_umount(host: &mut Host) {
     let (words, reqid) = host.request(2);
     assert_eq!(words, "umount");
     host.detach(2, Device::Incoming);

@@ -5,4 +5,5 @@ mod answers;
 mod copies;
 mod documents;
 mod host;
+mod modes;
 mod usage;
