@@ -42,6 +42,8 @@ pub const NAME: &str = "qvm-copy-to-vm";
 pub const PENDRIVE_MIB_MIN: u32 = 64;
 /// Skipped entries that are listed; the others are only counted.
 pub const SKIPPED_LISTED_MAX: usize = 100;
+/// What is said of a pendrive that dom0 has taken away while it was written.
+const GONE: &str = "the pendrive is gone, and nothing was sent";
 /// How long the device may take to appear after dom0 has made it, in seconds.
 const DEVICE_SECONDS_MAX: u64 = 10;
 
@@ -148,7 +150,9 @@ pub fn work(options: Options) -> Result<u8, Failure> {
         Outgoing::Write => write_pendrive(&mut session, freshness, tree, &mut files, &mut progress),
         Outgoing::Mount => fill_pendrive(&mut session, freshness, &copied, &mut files, &mut progress),
     };
-    written.map_err(|failure| failure.with_remark(&again))?;
+    // dom0 may have taken it away meanwhile.
+    let is_there = session.devices.is_present(Device::Outgoing);
+    written.map_err(|failure| failure.with_remark(if is_there { &again } else { GONE }))?;
     interrupt::check(&format!("nothing was sent; {again}"))?;
 
     let verb = Verb::Send { to: options.to.clone(), seq: None };

@@ -20,6 +20,8 @@ use crate::interrupt;
 
 /// How long a person may take for a window, in seconds.
 const WINDOW_SECONDS_MAX: u64 = 3600;
+/// Longest time for a notification that nobody answers, in seconds.
+const NOTICE_SECONDS_MAX: u64 = 20;
 /// Longest answer that is taken, in bytes.
 const ANSWER_BYTES_MAX: usize = 256;
 /// How often a wrong name is asked for again.
@@ -275,9 +277,6 @@ pub(super) fn notify(session: &Session, summary: &str, body: &str) {
         }
     }
 }
-
-/// Longest time for a notification that nobody answers, in seconds.
-const NOTICE_SECONDS_MAX: u64 = 20;
 
 #[cfg(test)]
 mod tests {
