@@ -1,9 +1,10 @@
 //! The relay between xs-monitor, which reads what VMs write, and xenstored, where one wrong write is the end.
 //!
 //! Runs as its own process, xs-gate · Holds an edge to the broker (log lines only), one connection to xenstored, one
-//! stream to xs-monitor · May pass on requests that cannot change a node · Must never pass on anything else, nor
-//! make sense of what it passes on · Trusts xenstored · Ends when any of the three closes or breaks the framing.
+//! stream to xs-monitor · May pass on requests that read or watch the few nodes
+//! which xs-monitor needs · Must never pass on anything else, nor look at a reply · Trusts xenstored · Ends when any of the three closes or breaks the framing.
 
+mod nodes;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -77,12 +78,13 @@ impl Watches {
     }
 }
 
-/// Decides by the header alone.
+/// Decides by the type of a request, and by the node that it is about.
 #[must_use]
-pub fn verdict(header: Header) -> Verdict {
-    let outside_transactions = header.transaction_id == 0;
-    let relayed = Kind::of_number(header.kind).is_some_and(|kind| RELAYED.contains(&kind));
-    if outside_transactions && relayed { Verdict::Relay } else { Verdict::Refuse }
+pub fn verdict(frame: &Frame) -> Verdict {
+    let outside_transactions = frame.header.transaction_id == 0;
+    let kind = Kind::of_number(frame.header.kind).filter(|kind| RELAYED.contains(kind));
+    let is_needed = kind.is_some_and(|kind| nodes::permits(kind, &frame.payload));
+    if outside_transactions && is_needed { Verdict::Relay } else { Verdict::Refuse }
 }
 
 /// Why the relay ended.
@@ -206,7 +208,7 @@ impl Relay {
     fn relay_requests(&mut self) -> Result<(), Ended> {
         receive(&self.monitor, &mut self.from_monitor, Ended::MonitorClosed)?;
         while let Some(frame) = next(&mut self.from_monitor, Ended::MonitorBroken)? {
-            let verdict = match verdict(frame.header) {
+            let verdict = match verdict(&frame) {
                 Verdict::Relay => self.watches.count(&frame),
                 Verdict::Refuse => Verdict::Refuse,
             };
