@@ -172,3 +172,36 @@ fn put_beside_overwrites_nothing() {
     assert_eq!(fs::read(directory.path().join("file.from-dvm-7")).unwrap(), b"mine");
     assert_eq!(fs::read(&path).unwrap(), b"old");
 }
+
+/// `USER:: rw-`, `USER:1234 r--`, `GROUP ---`, `MASK r--`, `OTHER ---`, as in linux/posix_acl_xattr.h.
+const ACCESS_LIST: &[u8] = b"\x02\0\0\0\
+    \x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\xd2\x04\0\0\
+    \x04\0\0\0\xff\xff\xff\xff\x10\0\x04\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+
+#[test]
+fn an_access_list_is_kept_and_opens_the_document_to_nobody_else() {
+    let (_directory, path) = directory();
+    let old = File::open(&path).unwrap();
+    if let Err(errno) = fsetxattr(&old, c"system.posix_acl_access", ACCESS_LIST, XattrFlags::empty()) {
+        return testkit::skip(&format!("this file system has no access lists: {errno}"));
+    }
+    replace(&path, b"new").unwrap();
+    let mut value = [0; 64];
+    let length = fgetxattr(File::open(&path).unwrap(), c"system.posix_acl_access", &mut value).unwrap();
+    assert_eq!(&value[..length], ACCESS_LIST);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn capabilities_are_not_kept() {
+    let (_directory, path) = directory();
+    // CAP_NET_RAW, permitted and effective, as in `struct vfs_cap_data` of version 2.
+    let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let old = File::open(&path).unwrap();
+    if let Err(errno) = fsetxattr(&old, c"security.capability", capability, XattrFlags::empty()) {
+        return testkit::skip(&format!("this user cannot give a file capabilities: {errno}"));
+    }
+    replace(&path, b"from another VM").unwrap();
+    let kept = fgetxattr(File::open(&path).unwrap(), c"security.capability", &mut [0; 64]);
+    assert_eq!(kept, Err(Errno::NODATA));
+}

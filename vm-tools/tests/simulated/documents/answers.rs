@@ -234,3 +234,59 @@ fn l9_a_receiver_that_is_killed_leaves_the_old_document() {
         assert!(entry(&host, 1).is_some(), "another try is possible");
     }
 }
+
+#[test]
+fn l9_a_full_disk_leaves_the_old_document_and_the_answer_can_be_taken_when_there_is_space() {
+    let Some(mut host) = start() else { return };
+    let small = host.home("work").join("small");
+    fs::create_dir(&small).unwrap();
+    let mounted = host.run("work", &["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/home/user/small"]);
+    if mounted.code != 0 {
+        return testkit::skip(&format!("no small file system can be mounted in a VM: {}", mounted.stderr));
+    }
+    let made =
+        "printf old > small/file; mkdir -p .dvm; sleep 0.1; printf '/home/user/small/file\\0' > .dvm/1";
+    assert_eq!(host.run("work", &["sh", "-c", made]).code, 0);
+    let content = vec![b'n'; 2 << 20];
+    let image = pendrive(&host, &document("file", &content));
+    host.attach_transaction(1, "disp1", 1, &image);
+    host.until_udev_says("work", "no space left for the document; the pendrive stays at /dev/xvdh");
+    let seen = host.run("work", &["sh", "-c", "cat small/file; ls -A small"]);
+    assert_eq!(seen.stdout, "oldfile\n", "nothing is left of the attempt");
+    assert!(entry(&host, 1).is_some());
+    let larger = host.run("work", &["mount", "-o", "remount,size=8m", "/home/user/small"]);
+    assert_eq!(larger.code, 0, "{larger:?}");
+    let tool = host.spawn("work", &["qubes_add_pendrive_script"]);
+    grant(&mut host, 1, "umount");
+    let ended = finish(tool);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let seen = host.run("work", &["sh", "-c", "wc -c < small/file; ls -A small"]);
+    assert_eq!(seen.stdout, "2097152\nfile\n");
+    assert_eq!(entry(&host, 1), None);
+}
+
+#[test]
+fn an_answer_without_content_is_a_whole_one() {
+    let Some(mut host) = start() else { return };
+    let path = waiting(&host, 1);
+    let image = pendrive(&host, &document("file", b""));
+    host.attach_transaction(1, "disp1", 1, &image);
+    grant(&mut host, 1, "umount");
+    host.until_udev_says("work", "has come back");
+    assert_eq!(fs::read(&path).unwrap(), b"");
+}
+
+#[test]
+fn the_number_of_another_vm_is_none_of_this_one() {
+    let Some(mut host) = start() else { return };
+    let path = waiting(&host, 1);
+    // disp1 has a number of its own; whatever it is called there, it means nothing here.
+    fs::create_dir(host.home("disp1").join(".dvm")).unwrap();
+    fs::write(host.home("disp1").join(".dvm/2"), b"/home/user/file\0").unwrap();
+    let image = pendrive(&host, &document("file", b"new"));
+    host.attach_transaction(1, "disp1", 2, &image);
+    grant(&mut host, 1, "umount");
+    host.until_udev_says("work", "disp1: refused: this VM waits for no document 2");
+    assert_eq!(fs::read(&path).unwrap(), OLD);
+    assert!(entry(&host, 1).is_some());
+}
