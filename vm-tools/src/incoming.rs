@@ -26,6 +26,7 @@ use xenstore::path::OwnPath;
 
 use crate::cli::{self, Asked};
 use crate::desktop::arrival::{self, Arrived};
+use crate::dvm::handler::Environment;
 use crate::dvm::receive;
 use crate::exit;
 use crate::failure::Failure;
@@ -202,10 +203,13 @@ fn receive_document(
 ) -> Result<u8, Failure> {
     let settings = Settings::load()?;
     let device = session.devices.open_for_reading(Device::Incoming)?;
+    // Before the change of user, after which nobody is root.
+    let is_real_root = sys::spawn::can_switch_accounts();
     let receiver = become_receiver(options.user, options.home)?;
     let progress = Progress::new(options.progress);
-    let document =
-        receive::Arrival { source, seq, device, home: receiver.home, timeout: options.timeout, progress };
+    let environment = if is_real_root { Environment::Root } else { Environment::Own };
+    let (home, timeout) = (receiver.home, options.timeout);
+    let document = receive::Arrival { source, seq, device, home, environment, timeout, progress };
     receive::receive(session, document, &settings)
 }
 

@@ -86,10 +86,11 @@ fn ask(session: &mut Session, verb: &Verb, timeout: Duration) -> Result<(), Fail
 }
 
 fn serve(session: &mut Session, arrival: Arrival, settings: &Settings) -> Result<Outcome, Failure> {
-    let Arrival { source, seq, device, home, timeout, mut progress } = arrival;
+    let Arrival { source, seq, device, home, environment, timeout, mut progress } = arrival;
     let folder = Folder::make(&home)?;
     let received = folder.receive(&device, &source, &mut progress)?;
-    let programs = start(&source, &received, settings, &home)?;
+    let open = |path: &Path| handler::start(&settings.openers, path, &home, environment);
+    let programs = start(&source, &received, &open)?;
     let paths: Vec<PathBuf> = received.documents.iter().map(|document| document.path.clone()).collect();
     let ended = release::wait(programs, &folder.path, &paths, settings.hand_over_s)?;
     if received.is_view_only {
@@ -118,14 +119,13 @@ fn serve(session: &mut Session, arrival: Arrival, settings: &Settings) -> Result
 fn start(
     source: &VmName,
     received: &Received,
-    settings: &Settings,
-    home: &Path,
+    open: &dyn Fn(&Path) -> Result<Child, Failure>,
 ) -> Result<Vec<Child>, Failure> {
-    let open = |document: &Opened| {
+    let tell_and_open = |document: &Opened| {
         say(NAME, &Line::new(&format!("{source}: opening {}", shown(&document.path))));
-        handler::start(&settings.openers, &document.path, home)
+        open(&document.path)
     };
-    received.documents.iter().map(open).collect()
+    received.documents.iter().map(tell_and_open).collect()
 }
 
 /// Nothing has changed: either the person wanted it so, or no program has shown anything.

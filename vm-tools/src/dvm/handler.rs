@@ -15,12 +15,28 @@ use crate::failure::Failure;
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What udev says about the device, which is nothing to a document's program.
 const FORGOTTEN: [&str; 6] = ["ACTION", "DEVNAME", "DEVPATH", "DEVTYPE", "SUBSYSTEM", "KERNEL"];
+/// What of root's environment means the same to every user: the language.
+const COMMON: [&str; 4] = ["LANG", "LANGUAGE", "LC_ALL", "TZ"];
+
+/// Whose environment this process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// The receiving user's.
+    Own,
+    /// Root's, who became that user: root's session is not the user's.
+    Root,
+}
 
 /// Starts the first of the commands that is installed, with the document's absolute path as its last argument.
 ///
 /// # Errors
 /// None of them is installed, or it cannot be started.
-pub fn start(openers: &[Vec<String>], document: &Path, home: &Path) -> Result<Child, Failure> {
+pub fn start(
+    openers: &[Vec<String>],
+    document: &Path,
+    home: &Path,
+    environment: Environment,
+) -> Result<Child, Failure> {
     let search = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
     let found = openers.iter().find_map(|words| {
         let (name, arguments) = words.split_first()?;
@@ -35,13 +51,17 @@ pub fn start(openers: &[Vec<String>], document: &Path, home: &Path) -> Result<Ch
     };
     let mut command = Command::new(&program);
     // An absolute path never begins with "-", so it cannot be an option.
-    command.args(arguments).arg(document).current_dir(home).env("HOME", home).env("PATH", &search);
-    command.stdin(Stdio::null()).process_group(0);
+    command.args(arguments).arg(document).current_dir(home).stdin(Stdio::null()).process_group(0);
+    if environment == Environment::Root {
+        command.env_clear();
+        command.envs(COMMON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    }
+    command.env("HOME", home).env("PATH", &search);
     for name in FORGOTTEN {
         command.env_remove(name);
     }
     for (name, value) in session_environment(&PathBuf::from(format!("/run/user/{}", geteuid().as_raw()))) {
-        if std::env::var_os(name).is_none() {
+        if environment == Environment::Root || std::env::var_os(name).is_none() {
             command.env(name, value);
         }
     }
@@ -103,7 +123,13 @@ mod tests {
         for name in ["a b", "-rf", "$(touch x)`touch x`;touch x", "'\"\\", "a&b|c>d", "*", "{x,y}", "~"] {
             let document = directory.path().join(name);
             let opener = vec![tell.clone(), "--first".to_owned()];
-            assert!(start(&[opener], &document, directory.path()).unwrap().wait().unwrap().success());
+            assert!(
+                start(&[opener], &document, directory.path(), Environment::Own)
+                    .unwrap()
+                    .wait()
+                    .unwrap()
+                    .success()
+            );
             assert_eq!(fs::read_to_string(&seen).unwrap(), format!("--first|{}|", document.display()));
             assert!(!directory.path().join("x").exists());
         }
@@ -115,7 +141,8 @@ mod tests {
         let one = script(directory.path(), "one", "#!/bin/sh\nexit 1\n");
         let two = script(directory.path(), "two", "#!/bin/sh\nexit 2\n");
         let missing = "no-such-program-of-qfilexchg".to_owned();
-        let run = |openers: &[Vec<String>]| start(openers, Path::new("/x"), directory.path());
+        let run =
+            |openers: &[Vec<String>]| start(openers, Path::new("/x"), directory.path(), Environment::Own);
         let code = |openers: &[Vec<String>]| run(openers).unwrap().wait().unwrap().code();
         assert_eq!(code(&[vec![missing.clone()], vec![two.clone()], vec![one.clone()]]), Some(2));
         assert_eq!(code(&[vec![one], vec![two]]), Some(1));
@@ -133,6 +160,29 @@ mod tests {
         assert_eq!(find(OsStr::new(&path), OsStr::new("")), Some(PathBuf::from(&path)));
         for name in ["text", "two", "./one", "../one", ""] {
             assert_eq!(find(OsStr::new(name), &search), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn of_roots_environment_only_the_language_is_passed_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = directory.path().join("seen");
+        let tell = script(directory.path(), "tell", &format!("#!/bin/sh\nenv > {}\n", seen.display()));
+        let names = |environment| {
+            let opener = vec![tell.clone()];
+            let mut child = start(&[opener], Path::new("/x"), directory.path(), environment).unwrap();
+            assert!(child.wait().unwrap().success());
+            let text = fs::read_to_string(&seen).unwrap();
+            assert!(text.contains(&format!("HOME={}\n", directory.path().display())), "{text}");
+            text.lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect::<Vec<_>>()
+        };
+        // Every test has this one.
+        assert!(names(Environment::Own).contains(&"CARGO_MANIFEST_DIR".to_owned()));
+        let own =
+            ["HOME", "PATH", "PWD", "SHLVL", "_", "OLDPWD", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+        let desktop = ["WAYLAND_DISPLAY", "DISPLAY"];
+        for name in names(Environment::Root) {
+            assert!(own.into_iter().chain(desktop).chain(COMMON).any(|known| known == name), "{name}");
         }
     }
 

@@ -17,6 +17,7 @@ use protocol::request::Verb;
 use protocol::types::{Seq, VmName};
 use xenstore::path::OwnPath;
 
+use super::handler::Environment;
 use super::seq::Store;
 use super::{answer, disposable};
 use crate::exit;
@@ -39,6 +40,8 @@ pub struct Arrival {
     pub device: File,
     /// The user's home directory.
     pub home: PathBuf,
+    /// Whose environment this process has.
+    pub environment: Environment,
     /// How long to wait for dom0.
     pub timeout: Duration,
     /// Where to show how far it is.
