@@ -76,6 +76,22 @@ fn each_document_has_a_disposable_vm_of_its_own() {
 }
 
 #[test]
+fn documents_share_a_disposable_vm_when_that_is_asked_for() {
+    let host = Host::up_with_editor(&["mail"], &EDITOR);
+    for (name, text) in [("one", DRAFT), ("two", DRAFT), ("three", "nothing to change\n")] {
+        write(&host, "mail", name, text);
+    }
+    open(&host, &["--together", "one", "two", "three"]);
+    for name in ["one", "two"] {
+        host.wait_for(name, || read(&host, "mail", name) == "a letter\n");
+    }
+    host.wait_until_disposed();
+    host.wait_until_clean(&["mail"]);
+    assert_eq!(read(&host, "mail", "three"), "nothing to change\n");
+    assert_eq!(host.output().matches(" is made for mail").count(), 1);
+}
+
+#[test]
 fn two_vms_edit_at_once_and_each_gets_its_own_back() {
     let host = Host::up_with_editor(&["mail", "work"], &EDITOR);
     for vm in ["mail", "work"] {
