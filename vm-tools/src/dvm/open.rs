@@ -43,9 +43,9 @@ replaces the one here; one that is not changed stays as it is.
 Usage: qvm-open-in-dvm [OPTIONS] FILE...
 
 Each file gets a DisposableVM of its own, or with --together all share one. The
-person in dom0 may be asked first.
-A link is followed to the real file. The tool ends when the DisposableVM has the
-file; the changed one is received by qubes_add_pendrive_script.
+person in dom0 may be asked first. A link is followed to the real file. The tool
+ends when the DisposableVM has the file; the changed one is received by
+qubes_add_pendrive_script.
 
 Options:
     --together         open all files in one DisposableVM
