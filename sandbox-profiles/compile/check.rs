@@ -7,7 +7,6 @@ use super::names;
 /// Calls that only the process that starts the others may have, since they inherit its filter.
 const NEVER_FOR_WORKERS: &[&str] = &[
     "accept",
-    "accept4",
     "acct",
     "add_key",
     "bind",
@@ -163,6 +162,12 @@ fn of_worker(grant: &Grant, no_landlock_rules: bool) -> Result<(), String> {
     }
     if name == "tgkill" && !grant.conditions.iter().any(|it| demands(it, 2, names::constant("SIGABRT"))) {
         return Err("needs the condition \"int2 == SIGABRT\"".to_owned());
+    }
+    if name == "accept4" && !grant.conditions.iter().any(|it| demands(it, 0, Some(it.value))) {
+        return Err("needs a condition \"int0 == DESCRIPTOR\", the socket that it was given".to_owned());
+    }
+    if name == "getsockopt" && !grant.conditions.iter().any(|it| demands(it, 2, Some(it.value))) {
+        return Err("needs a condition \"int2 == OPTION\"".to_owned());
     }
     if (name == "ioctl" || name == "fcntl")
         && !grant.conditions.iter().any(|it| demands(it, 1, Some(it.value)))

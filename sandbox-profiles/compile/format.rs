@@ -18,6 +18,8 @@ pub struct File {
     pub rest: Option<Rest>,
     pub root: Root,
     pub namespaces: Vec<Namespace>,
+    #[serde(default)]
+    pub ids: Ids,
     pub capabilities: Vec<String>,
     pub rlimits: BTreeMap<Resource, u64>,
     landlock: toml::Value,
@@ -45,6 +47,14 @@ pub struct Rest {
 pub enum Root {
     Empty,
     Inherited,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ids {
+    #[default]
+    Own,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Compiled;
-use super::format::{Landlock, Namespace};
+use super::format::{Ids, Landlock, Namespace};
 use super::names;
 
 /// The constants of all profiles, and the list of them.
@@ -32,7 +32,14 @@ fn one(text: &mut String, profile: &Compiled) -> Result<(), String> {
             format_args!("rest: Some(Rest {{ name: {:?}, count_max: {} }}),\n", rest.name, rest.count_max),
         )?,
     }
-    put(text, format_args!("namespaces: {},\nroot: Root::{:?},\n", namespaces(&file.namespaces), file.root))?;
+    put(
+        text,
+        format_args!(
+            "namespaces: {},\nroot: Root::{:?},\n",
+            namespaces(&file.namespaces, file.ids),
+            file.root
+        ),
+    )?;
     let capabilities: Vec<usize> =
         file.capabilities.iter().filter_map(|name| names::capability(name)).collect();
     put(text, format_args!("capabilities: &{capabilities:?},\nrlimits: &["))?;
@@ -60,16 +67,17 @@ fn one(text: &mut String, profile: &Compiled) -> Result<(), String> {
     Ok(())
 }
 
-fn namespaces(wanted: &[Namespace]) -> String {
+fn namespaces(wanted: &[Namespace], ids: Ids) -> String {
     let has = |namespace| wanted.contains(&namespace);
     format!(
-        "Namespaces {{ user: {}, pid: {}, net: {}, ipc: {}, uts: {}, cgroup: {} }}",
+        "Namespaces {{ user: {}, pid: {}, net: {}, ipc: {}, uts: {}, cgroup: {}, all_ids: {} }}",
         has(Namespace::User),
         has(Namespace::Pid),
         has(Namespace::Net),
         has(Namespace::Ipc),
         has(Namespace::Uts),
-        has(Namespace::Cgroup)
+        has(Namespace::Cgroup),
+        ids == Ids::All
     )
 }
 

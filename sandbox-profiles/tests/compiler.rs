@@ -91,6 +91,8 @@ fn what_no_confined_process_may_have_is_refused() {
             .contains("PROT_EXEC")
     );
     assert!(refused_call("tgkill = \"abort\"").contains("SIGABRT"));
+    assert!(refused_call("accept4 = \"guests\"").contains("DESCRIPTOR"));
+    assert!(refused_call("getsockopt = \"options\"").contains("OPTION"));
     assert!(refused_call("ioctl = \"requests\"").contains("REQUEST"));
     assert!(refusal("\"user\", ", "").contains("User"));
     assert!(refusal("root = \"empty\"", "root = \"inherited\"").contains("empty root"));

@@ -8,6 +8,7 @@
 
 pub mod inherit;
 pub mod loopdev;
+pub mod peer;
 pub mod profile;
 pub mod sandbox;
 pub mod signals;

@@ -69,14 +69,18 @@ pub struct Namespaces {
     pub uts: bool,
     /// View of the control groups, where the kernel has them.
     pub cgroup: bool,
+    /// Whether the user namespace knows every id, where whoever starts the process can give it an account. Then it can
+    /// tell who its peers are.
+    pub all_ids: bool,
 }
 
 impl Namespaces {
     /// All of them, as for every worker.
-    pub const ALL: Self = Self { user: true, pid: true, net: true, ipc: true, uts: true, cgroup: true };
+    pub const ALL: Self =
+        Self { user: true, pid: true, net: true, ipc: true, uts: true, cgroup: true, all_ids: false };
     /// None of them.
     pub const NONE: Self =
-        Self { user: false, pid: false, net: false, ipc: false, uts: false, cgroup: false };
+        Self { user: false, pid: false, net: false, ipc: false, uts: false, cgroup: false, all_ids: false };
 }
 
 /// What a process sees as `/`.

@@ -8,6 +8,7 @@ mod child;
 mod command;
 mod maps;
 
+use std::cmp::Ordering;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -48,6 +49,29 @@ pub struct Account {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+}
+
+impl Account {
+    /// What a process that knows all ids ([`Namespaces::all_ids`]) sees of an id outside of its namespace:
+    /// its own is 0, those below are one higher to make room for that, and those above are what they are.
+    #[must_use]
+    pub fn inside(own: u32, outside: u32) -> u32 {
+        match outside.cmp(&own) {
+            Ordering::Less => outside.saturating_add(1),
+            Ordering::Equal => 0,
+            Ordering::Greater => outside,
+        }
+    }
+
+    /// The id outside of the namespace that such a process sees as `inside`.
+    #[must_use]
+    pub fn outside(own: u32, inside: u32) -> u32 {
+        match inside {
+            0 => own,
+            lower if lower <= own => lower.saturating_sub(1),
+            higher => higher,
+        }
+    }
 }
 
 /// Why a process could not be started.
@@ -144,7 +168,7 @@ impl Spawn<'_> {
         // From here on, an error drops `child`, which kills it.
         self.expect_stage(&report_read, &mut child, Some(Stage::Ready))?;
         if self.namespaces.user {
-            maps::write(child.pid, self.account)
+            maps::write(child.pid, self.account, self.namespaces.all_ids)
                 .map_err(|(tried, errno)| self.parent_failed(tried, errno))?;
         }
         rustix::io::write(&go_write, b"g")

@@ -1,7 +1,7 @@
 //! Whether the namespaces of this process were made for it alone.
 //!
 //! A process cannot ask whether it shares a namespace with its parent. But every namespace has an owner, the user
-//! namespace in which it was made. When this process is number 1 of its pid namespace, maps a single id, and each of
+//! namespace in which it was made. When this process is number 1 of its pid namespace, is alone mapped to id 0, and each of
 //! its namespaces is owned by its own user namespace, then all of them were made with it.
 
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -16,7 +16,7 @@ use crate::profile::Namespaces;
 /// `NS_GET_USERNS` of `linux/nsfs.h`: the user namespace that owns a namespace.
 const NS_GET_USERNS: libc::c_ulong = 0xb701;
 
-/// More than the text of a `uid_map` with one line needs.
+/// More than the text of a `uid_map` with three lines needs.
 const UID_MAP_BYTES_MAX: usize = 128;
 
 const PROC_ADVICE: &str = "mount /proc where this program is started";
@@ -34,7 +34,7 @@ pub(super) fn check_own(wanted: Namespaces) -> Result<(), SandboxError> {
     if !wanted.user {
         return check_nothing_without_user(wanted);
     }
-    check_single_id_mapped()?;
+    check_mapped_ids(wanted.all_ids)?;
     let own_user = identity(
         &rustix::fs::stat("/proc/self/ns/user")
             .map_err(call("looking at /proc/self/ns/user", PROC_ADVICE))?,
@@ -70,23 +70,29 @@ fn check_nothing_without_user(wanted: Namespaces) -> Result<(), SandboxError> {
 }
 
 /// The kernel writes one line per range of ids: `inside outside count`.
-fn check_single_id_mapped() -> Result<(), SandboxError> {
+fn check_mapped_ids(all_ids: bool) -> Result<(), SandboxError> {
     let file = rustix::fs::openat(CWD, "/proc/self/uid_map", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(call("opening /proc/self/uid_map", PROC_ADVICE))?;
     let mut buffer = [0_u8; UID_MAP_BYTES_MAX];
     let length =
         rustix::io::read(&file, &mut buffer).map_err(call("reading /proc/self/uid_map", PROC_ADVICE))?;
     let text = buffer.get(..length).unwrap_or_default();
-    if maps_one_id_to_zero(text) {
+    if maps_one_id_to_zero(text) || (all_ids && maps_all_ids(text)) {
         return Ok(());
     }
-    Err(refused("user", "it maps more than the one id 0, so it was not made for this process"))
+    Err(refused("user", "it maps other ids than the profile has, so it was not made for this process"))
 }
 
 fn maps_one_id_to_zero(uid_map: &[u8]) -> bool {
     let words: Vec<&[u8]> =
         uid_map.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty()).collect();
     matches!(words.as_slice(), [inside, _, count] if *inside == b"0" && *count == b"1")
+}
+
+/// As `spawn` writes it: the process's own id first, and nobody else's as 0.
+fn maps_all_ids(uid_map: &[u8]) -> bool {
+    let mut lines = uid_map.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.next().is_some_and(maps_one_id_to_zero) && (1..=2).contains(&lines.count())
 }
 
 fn check_owner(name: &'static str, path: &'static str, own_user: (u64, u64)) -> Result<(), SandboxError> {
@@ -132,6 +138,16 @@ mod tests {
         assert!(!maps_one_id_to_zero(b"         1       1001          1\n"));
         assert!(!maps_one_id_to_zero(b"0 1001 1\n1 100000 65536\n"));
         assert!(!maps_one_id_to_zero(b""));
+    }
+
+    #[test]
+    fn a_map_of_all_ids_has_the_own_one_first() {
+        let own = b"         0      64306          1\n         1          0      64306\n";
+        assert!(maps_all_ids(own));
+        assert!(maps_all_ids(&[&own[..], b"     64307      64307 4294902988\n"].concat()));
+        assert!(!maps_all_ids(b"         0          0 4294967295\n"));
+        assert!(!maps_all_ids(b"         0       1001          1\n"));
+        assert!(!maps_all_ids(b""));
     }
 
     #[test]
