@@ -13,6 +13,7 @@
 //! restart of either side the same function gives the same order again, and the attacher's orders are
 //! idempotent.
 
+mod control;
 mod disposables;
 mod launches;
 mod orders;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy::Policy;
 use protocol::attach::{AttachReply, AttachRequest, ORDERS_OPEN_MAX, Order, OrderId};
+use protocol::control::{ControlCommand, ControlEvent, LogStart, Ticket};
 use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, QuestionId};
 use protocol::launch::{DisposableNumber, LaunchReply, LaunchRequest};
 use protocol::log::Level;
@@ -67,6 +69,8 @@ pub enum Event {
     Dialog(DialogEvent),
     /// dvm-launcher says something.
     Launcher(LaunchReply),
+    /// control says something.
+    Control(ControlEvent),
     /// A worker has been started.
     Started(Role),
     /// A worker has ended.
@@ -86,6 +90,15 @@ pub enum Action {
     Dialog(DialogCommand),
     /// Give dvm-launcher an order.
     Launch(LaunchRequest),
+    /// Tell control.
+    Control(ControlCommand),
+    /// Tell control these lines of the log, which the shell keeps.
+    TellLog {
+        /// Which request asks for them.
+        ticket: Ticket,
+        /// Where they begin.
+        from: LogStart,
+    },
     /// Have this worker ended and started anew: it broke its protocol.
     Restart(Role),
     /// Requests are served from now on.
@@ -97,7 +110,7 @@ pub enum Action {
 /// What a step may know of the world.
 #[expect(missing_debug_implementations, reason = "holds a closure")]
 pub struct Surroundings<'a> {
-    /// Milliseconds of a clock that only goes forward.
+    /// Milliseconds since the broker was started, by a clock that only goes forward.
     pub now: u64,
     /// Gives an identity that no image ever had.
     pub fresh_image: &'a mut dyn FnMut() -> ImageId,
@@ -145,6 +158,7 @@ pub struct Machine {
     attacher: AttacherState,
     monitor: Option<MonitorState>,
     dialog: Option<DialogState>,
+    desk: control::Desk,
     /// What the journal said of the VMs of the previous process, until the monitor has listed them all.
     remembered: Option<Past>,
     ready_told: bool,
@@ -178,6 +192,7 @@ impl Machine {
             attacher: AttacherState::Down,
             monitor: None,
             dialog: None,
+            desk: control::Desk::default(),
             remembered: Some(past),
             ready_told: false,
             next_order: 1,
@@ -194,6 +209,7 @@ impl Machine {
             Event::Attacher(reply) => self.attacher_said(reply, around),
             Event::Dialog(event) => self.dialog_said(event, around),
             Event::Launcher(reply) => self.launcher_said(reply, around),
+            Event::Control(event) => self.control_said(event, around),
             Event::Started(role) => self.started(role, around),
             Event::Ended(role, how) => self.ended(role, how, around),
             Event::Tick => {}
@@ -290,6 +306,7 @@ impl Machine {
     }
 
     fn started(&mut self, role: Role, around: &mut Surroundings<'_>) {
+        self.desk.started(role);
         match role {
             Role::Attacher => self.take_stock(around),
             Role::Monitor => {
@@ -298,12 +315,13 @@ impl Machine {
             }
             Role::Dialog => self.dialog = Some(DialogState::NothingAsked),
             Role::Launcher => self.launcher_started(around),
-            Role::Gate | Role::Broker => {}
+            Role::Gate | Role::Broker | Role::Control => {}
         }
     }
 
     fn ended(&mut self, role: Role, how: Ending, around: &mut Surroundings<'_>) {
         self.log(Level::Error, format!("{role} ended with {how}"));
+        self.desk.ended(role);
         match role {
             Role::Attacher => self.attacher_lost(),
             Role::Monitor => self.monitor = None,
@@ -312,7 +330,7 @@ impl Machine {
                 self.nobody_to_ask(around);
             }
             Role::Launcher => self.launcher_lost(around),
-            Role::Gate | Role::Broker => {}
+            Role::Gate | Role::Broker | Role::Control => {}
         }
     }
 
@@ -337,12 +355,13 @@ impl Machine {
     /// A worker broke its protocol: it is ended, and what it said is dropped.
     fn violated(&mut self, role: Role, what: &str) {
         self.log(Level::Error, format!("{role} is restarted: {what}"));
+        self.desk.ended(role);
         match role {
             Role::Attacher => self.attacher_lost(),
             Role::Monitor | Role::Gate => self.monitor = None,
             Role::Dialog => self.dialog = None,
             // Its end follows, and says what becomes of its orders.
-            Role::Launcher | Role::Broker => {}
+            Role::Launcher | Role::Broker | Role::Control => {}
         }
         self.actions.push(Action::Restart(role));
     }

@@ -9,11 +9,12 @@ use std::os::fd::OwnedFd;
 use policy::Policy;
 use protocol::channel::{Channel, ChannelError};
 use protocol::codec;
+use protocol::control::{ControlCommand, ControlReply};
 use protocol::log::Level;
 use protocol::settings::BrokerSettings;
 use protocol::supervise::{Role, SupervisorNotice, SupervisorOrder};
 use protocol::types::ImageId;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, Timespec, poll};
 use rustix::io::{Errno, pread};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sys::inherit::{InheritError, Inherited};
@@ -101,7 +102,9 @@ impl Broker {
             if !self.hear_supervisor(log)? {
                 return Ok(());
             }
-            for role in [Role::Attacher, Role::Dialog, Role::Launcher, Role::Monitor, Role::Gate] {
+            for role in
+                [Role::Attacher, Role::Dialog, Role::Launcher, Role::Control, Role::Monitor, Role::Gate]
+            {
                 self.hear(role, log)?;
             }
             self.step(Event::Tick, log)?;
@@ -117,14 +120,8 @@ impl Broker {
             tv_sec: i64::try_from(sleep_ms / 1000).unwrap_or_default(),
             tv_nsec: i64::try_from(sleep_ms % 1000 * 1_000_000).unwrap_or_default(),
         };
-        let mut fds: Vec<PollFd<'_>> = self
-            .edges
-            .descriptors()
-            .map(|(fd, wants_write)| {
-                let flags = if wants_write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-                PollFd::from_borrowed_fd(fd, flags)
-            })
-            .collect();
+        let mut fds: Vec<PollFd<'_>> =
+            self.edges.descriptors().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -236,6 +233,15 @@ impl Broker {
             Action::Launch(request) => {
                 self.journal.sync()?;
                 self.edges.launch(&request).map_err(|error| (Role::Launcher, error))
+            }
+            Action::Control(command) => {
+                self.journal.sync()?;
+                self.edges.tell_control(&command).map_err(|error| (Role::Control, error))
+            }
+            Action::TellLog { ticket, from } => {
+                let reply = ControlReply::Log(log.page(from));
+                let command = ControlCommand { ticket, reply };
+                self.edges.tell_control(&command).map_err(|error| (Role::Control, error))
             }
             Action::Restart(role) => {
                 self.edges.close(role);

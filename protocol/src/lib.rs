@@ -10,6 +10,7 @@
 pub mod attach;
 pub mod channel;
 pub mod codec;
+pub mod control;
 pub mod dialog;
 pub mod launch;
 pub mod log;

@@ -110,11 +110,13 @@ pub enum Detail {
     DisposableFailed,
     /// A DisposableVM wants something else than to send back what it was given.
     OnlyTheAnswer,
+    /// Somebody in dom0 took the pendrive away and destroyed it.
+    TakenAway,
 }
 
 impl Detail {
     /// Every detail, for tests and documentation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Done,
         Self::DeviceXvdg,
         Self::AskingPerson,
@@ -143,6 +145,7 @@ impl Detail {
         Self::StartingDisposable,
         Self::DisposableFailed,
         Self::OnlyTheAnswer,
+        Self::TakenAway,
     ];
 
     /// The text on the wire.
@@ -177,6 +180,7 @@ impl Detail {
             Self::StartingDisposable => "a DisposableVM is being started",
             Self::DisposableFailed => "no DisposableVM could be started",
             Self::OnlyTheAnswer => "a DisposableVM may only send back what it was given",
+            Self::TakenAway => "the person in dom0 took the pendrive away",
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct BrokerSettings {
     pub wait_ms_max: u32,
     /// Whether receivers may write to what they received.
     pub incoming_writable: bool,
-    /// Whether there is a dialog; without one every question is denied at once.
+    /// Whether there is a dialog; without one, and without `asks_control`, every question is denied at once.
     pub has_dialog: bool,
     /// Whether this host makes DisposableVMs; without a launcher whoever asks for one is refused.
     pub has_launcher: bool,
@@ -36,6 +36,8 @@ pub struct BrokerSettings {
     pub disposables_per_vm_max: u32,
     /// How long the launcher may take for one order, in milliseconds, a rebuild of the template included.
     pub launch_ms_max: u32,
+    /// Whether a question stays open for `qfilexchgctl` although there is no dialog.
+    pub asks_control: bool,
     /// Identifies this run of the host: domain numbers of another run mean nothing.
     pub boot_id: [u8; 16],
 }
@@ -84,6 +86,28 @@ pub struct LauncherSettings {
     pub rebuild_ms_max: u32,
     /// How long a command that only asks something may take, in milliseconds.
     pub ask_ms_max: u32,
+}
+
+/// What control is told: who may ask, in the numbers that it sees.
+///
+/// control runs in a user namespace, so the kernel translates the ids of its peers for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum ControlSettings {
+    /// The daemon has accounts, and control's namespace knows every id: its own account's is 0 there, those below
+    /// are one higher, and those above are what they are.
+    Accounts {
+        /// The account's user id outside of the namespace.
+        uid: u32,
+        /// The account's group id outside of the namespace.
+        gid: u32,
+        /// The group that may ask besides root, as it is outside.
+        group: Option<u32>,
+    },
+    /// The daemon runs under one user id, which is 0 in every namespace, and that user alone may ask.
+    Owner {
+        /// That user id, outside of the namespace.
+        uid: u32,
+    },
 }
 
 /// How images are given to the block back end.

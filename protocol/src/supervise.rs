@@ -19,12 +19,21 @@ pub enum Role {
     Dialog,
     /// Has DisposableVMs made and destroyed.
     Launcher,
+    /// Hears `qfilexchgctl`.
+    Control,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] =
-        [Self::Broker, Self::Monitor, Self::Gate, Self::Attacher, Self::Dialog, Self::Launcher];
+    pub const ALL: [Self; 7] = [
+        Self::Broker,
+        Self::Monitor,
+        Self::Gate,
+        Self::Attacher,
+        Self::Dialog,
+        Self::Launcher,
+        Self::Control,
+    ];
 
     /// The name of its process: its folder, its profile, its argv\[0\].
     #[must_use]
@@ -36,6 +45,7 @@ impl Role {
             Self::Attacher => "attacher",
             Self::Dialog => "dialog",
             Self::Launcher => "dvm-launcher",
+            Self::Control => "control",
         }
     }
 }
@@ -97,7 +107,7 @@ pub enum SupervisorOrder {
 #[must_use]
 pub fn has_edge(role: Role) -> bool {
     match role {
-        Role::Monitor | Role::Gate | Role::Attacher | Role::Dialog | Role::Launcher => true,
+        Role::Monitor | Role::Gate | Role::Attacher | Role::Dialog | Role::Launcher | Role::Control => true,
         Role::Broker => false,
     }
 }

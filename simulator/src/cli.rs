@@ -24,7 +24,7 @@ xen-sim, a simulated Xen host
 
 usage:
   xen-sim up --dir DIR --vm NAME [--vm NAME]... [--no-daemon] [--config FILE]
-             [--dialog window|terminal|none] [--tools DIR] [--disposables]
+             [--dialog window|terminal|control|none] [--tools DIR] [--disposables]
              [--disposable-template FILE] [--disposable-rebuild PROGRAM] [--vm-config FILE]
         run the host and the daemon; `ready` is printed when requests are served;
         SIGTERM or SIGINT ends all. With --disposables the daemon makes DisposableVMs by
@@ -134,8 +134,9 @@ fn read_dialog(word: &str) -> Result<DialogKind, Failure> {
     match word {
         "window" => Ok(DialogKind::Window),
         "terminal" => Ok(DialogKind::Terminal),
+        "control" => Ok(DialogKind::Control),
         "none" => Ok(DialogKind::None),
-        _ => Err(Failure::Usage("--dialog is window, terminal or none".to_owned())),
+        _ => Err(Failure::Usage("--dialog is window, terminal, control or none".to_owned())),
     }
 }
 

@@ -205,6 +205,7 @@ impl DialogKind {
         match self {
             Self::Window => "window",
             Self::Terminal => "terminal",
+            Self::Control => "control",
             Self::None => "none",
         }
     }
@@ -242,7 +243,8 @@ fn configuration(dir: &Path, xenstored: &Path, dialog: DialogKind) -> Result<Str
          [images]\ndirectory = {}\n\n\
          [journal]\ndirectory = {}\n\n\
          [policy]\ndirectory = {}\ntags_file = {}\n\n\
-         [dialog]\nkind = \"{}\"\n",
+         [dialog]\nkind = \"{}\"\n\n\
+         [control]\nsocket = {}\n",
         toml_string(xenstored)?,
         below("boot_id")?,
         below("images")?,
@@ -250,6 +252,7 @@ fn configuration(dir: &Path, xenstored: &Path, dialog: DialogKind) -> Result<Str
         below("policy.d")?,
         below("tags")?,
         dialog.word(),
+        below("qfilexchgd.control")?,
     ))
 }
 
@@ -323,6 +326,7 @@ mod tests {
             "boot_id_file = \"/host/boot_id\"",
             "directory = \"/host/policy.d\"",
             "kind = \"none\"",
+            "socket = \"/host/qfilexchgd.control\"",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}");
         }

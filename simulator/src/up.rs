@@ -57,6 +57,8 @@ pub(crate) enum DialogKind {
     Window,
     /// On the terminal.
     Terminal,
+    /// By `qfilexchgctl` alone.
+    Control,
     /// Not at all: every answer is no.
     None,
 }

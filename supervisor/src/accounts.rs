@@ -11,6 +11,8 @@ use crate::files::read_text;
 
 /// The data base of accounts. Those of the daemon are local ones, so nothing else is asked.
 const PASSWD_FILE: &str = "/etc/passwd";
+/// The data base of groups.
+const GROUP_FILE: &str = "/etc/group";
 /// Longest data base in bytes.
 const PASSWD_BYTES_MAX: usize = 1024 * 1024;
 
@@ -24,6 +26,34 @@ pub fn resolve(accounts: &Accounts) -> Result<BTreeMap<Role, spawn::Account>, Co
     }
     let file = Path::new(PASSWD_FILE);
     resolve_in(accounts, &read_text(file, PASSWD_BYTES_MAX)?).map_err(|text| ConfigError::whole(file, text))
+}
+
+/// The number of the group that may use `qfilexchgctl`.
+///
+/// # Errors
+/// It does not exist.
+pub fn group(group: Option<&Account>) -> Result<Option<u32>, ConfigError> {
+    let file = Path::new(GROUP_FILE);
+    match group {
+        None => Ok(None),
+        Some(Account::Number(number)) => Ok(Some(*number)),
+        Some(Account::Name(name)) => {
+            let found = look_up_group(&read_text(file, PASSWD_BYTES_MAX)?, name);
+            let missing = || {
+                let text = format!("has no group {name}: make it, or name another, or \"\", in [control]");
+                ConfigError::whole(file, text)
+            };
+            found.map(Some).ok_or_else(missing)
+        }
+    }
+}
+
+/// The number of a group, by a line `NAME:x:GID:…` (group(5)).
+fn look_up_group(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
 }
 
 fn resolve_in(accounts: &Accounts, passwd: &str) -> Result<BTreeMap<Role, spawn::Account>, String> {
@@ -66,7 +96,7 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0::/:/bin/sh\nqfx-broker:x:701:801::/:\nqfx-monitor:x:702:802::/:\n\
                           qfx-gate:x:703:803::/:\nqfx-attacher:x:704:804::/:\nqfx-dialog:x:705:805::/:\n\
-                          qfx-launcher:x:706:806::/:\nzero:x:0:7::/:\n";
+                          qfx-launcher:x:706:806::/:\nqfx-control:x:707:807::/:\nzero:x:0:7::/:\n";
 
     fn accounts(text: &str) -> Accounts {
         Config::parse(Path::new("f"), text).unwrap().accounts
@@ -77,6 +107,17 @@ mod tests {
         let found = resolve_in(&accounts("[accounts]\ndialog = \"9000\"\n"), PASSWD).unwrap();
         assert_eq!(found[&Role::Gate], spawn::Account { uid: 703, gid: 803 });
         assert_eq!(found[&Role::Dialog], spawn::Account { uid: 9000, gid: 9000 });
+    }
+
+    #[test]
+    fn a_group_is_looked_up_by_its_whole_name() {
+        let groups = "root:x:0:\nqfilexchgs:x:7:\nqfilexchg:x:990:alice,bob\nbroken:x\n";
+        assert_eq!(look_up_group(groups, "qfilexchg"), Some(990));
+        assert_eq!(look_up_group(groups, "broken"), None);
+        assert_eq!(look_up_group(groups, "qfilexch"), None);
+        assert_eq!(group(None), Ok(None));
+        assert_eq!(group(Some(&Account::Number(7))), Ok(Some(7)));
+        assert!(group(Some(&Account::Name("no-such-group-here".to_owned()))).is_err());
     }
 
     #[test]

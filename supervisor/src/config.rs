@@ -42,6 +42,8 @@ pub struct Config {
     pub tags_file: PathBuf,
     /// The person.
     pub dialog: Dialog,
+    /// `qfilexchgctl`.
+    pub control: Control,
     /// How DisposableVMs are made.
     pub disposables: Disposables,
     /// Who the workers run as when root starts the daemon.
@@ -101,11 +103,22 @@ pub struct Dialog {
     pub incoming_writable: bool,
 }
 
+/// Who may ask and order by `qfilexchgctl`, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// The socket.
+    pub socket: PathBuf,
+    /// The group that may besides root.
+    pub group: Option<Account>,
+}
+
 /// How the person is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DialogKind {
     /// On the terminal that the daemon was started from.
     Terminal,
+    /// By `qfilexchgctl` alone: a question waits there.
+    Control,
     /// Not at all: every question is answered *no* at once.
     None,
 }
@@ -118,9 +131,19 @@ impl DialogKind {
     pub fn from_name(name: &str) -> Result<Self, String> {
         match name {
             "terminal" => Ok(Self::Terminal),
+            "control" => Ok(Self::Control),
             "none" => Ok(Self::None),
             "window" => Err("this build has no window dialog yet: use \"terminal\" or \"none\"".to_owned()),
-            _ => Err("the kind of dialog is \"terminal\" or \"none\"".to_owned()),
+            _ => Err("the kind of dialog is \"terminal\", \"control\" or \"none\"".to_owned()),
+        }
+    }
+
+    /// Whether a process of the daemon asks the person.
+    #[must_use]
+    pub fn has_process(self) -> bool {
+        match self {
+            Self::Terminal => true,
+            Self::Control | Self::None => false,
         }
     }
 }
@@ -140,6 +163,8 @@ pub struct Accounts {
     pub dialog: Account,
     /// The launcher.
     pub dvm_launcher: Account,
+    /// The process that hears `qfilexchgctl`.
+    pub control: Account,
 }
 
 impl Accounts {
@@ -153,6 +178,7 @@ impl Accounts {
             Role::Attacher => &self.attacher,
             Role::Dialog => &self.dialog,
             Role::Launcher => &self.dvm_launcher,
+            Role::Control => &self.control,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod config;
+pub mod control_socket;
 pub mod directories;
 pub mod files;
 pub mod machine;

@@ -34,11 +34,14 @@ pub enum Unit {
     Dialog,
     /// The launcher of DisposableVMs.
     Launcher,
+    /// The process that hears `qfilexchgctl`.
+    Control,
 }
 
 impl Unit {
     /// Every unit, in the order in which they are started.
-    pub const ALL: [Self; 5] = [Self::Broker, Self::Attacher, Self::Launcher, Self::Monitoring, Self::Dialog];
+    pub const ALL: [Self; 6] =
+        [Self::Broker, Self::Attacher, Self::Launcher, Self::Monitoring, Self::Dialog, Self::Control];
 
     /// The unit of a process.
     #[must_use]
@@ -49,6 +52,7 @@ impl Unit {
             Role::Monitor | Role::Gate => Self::Monitoring,
             Role::Dialog => Self::Dialog,
             Role::Launcher => Self::Launcher,
+            Role::Control => Self::Control,
         }
     }
 
@@ -61,6 +65,7 @@ impl Unit {
             Self::Monitoring => &[Role::Gate, Role::Monitor],
             Self::Dialog => &[Role::Dialog],
             Self::Launcher => &[Role::Launcher],
+            Self::Control => &[Role::Control],
         }
     }
 }
@@ -241,7 +246,7 @@ impl Machine {
     fn start_all(&mut self, actions: &mut Vec<Action>) {
         for unit in Unit::ALL {
             let is_wanted = match unit {
-                Unit::Broker | Unit::Attacher | Unit::Monitoring => true,
+                Unit::Broker | Unit::Attacher | Unit::Monitoring | Unit::Control => true,
                 Unit::Dialog => self.has_dialog,
                 Unit::Launcher => self.has_launcher,
             };

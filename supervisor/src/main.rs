@@ -33,7 +33,7 @@ usage:
 
 options:
   --config FILE   the configuration; /etc/qfilexchgd/qfilexchgd.toml when not given
-  --dialog KIND   terminal or none, instead of what the configuration says
+  --dialog KIND   terminal, control or none, instead of what the configuration says
   --check         only check the configuration and the policy
   --help          this text
   --version       the version
@@ -72,7 +72,7 @@ impl Failure {
         match self {
             Self::Usage(_) => EXIT_USAGE,
             Self::Config(_) | Self::Open(OpenError::Config(_) | OpenError::PolicyTooLong) => EXIT_CONFIG,
-            Self::Open(OpenError::Directory { .. } | OpenError::Io { .. })
+            Self::Open(OpenError::Directory { .. } | OpenError::Socket { .. } | OpenError::Io { .. })
             | Self::Run(_)
             | Self::Inherit(_)
             | Self::Sandbox(_)

@@ -10,7 +10,8 @@ use protocol::supervise::Role;
 use rustix::fs::{Mode, OFlags};
 use sys::spawn::Account;
 
-use crate::config::{Config, ConfigError, DialogKind, HostKind};
+use crate::config::{Config, ConfigError, HostKind};
+use crate::control_socket::{self, SocketError};
 use crate::directories::{self, DirectoryError, JournalFiles};
 use crate::programs::Programs;
 use crate::runner::{self, Runner};
@@ -29,6 +30,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Why not.
         error: DirectoryError,
+    },
+    /// The socket for `qfilexchgctl` cannot be made.
+    #[error("{}: cannot listen: {error}", path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        error: SocketError,
     },
     /// Something else cannot be opened.
     #[error("{}: cannot open: {error}", path.display())]
@@ -66,6 +75,10 @@ pub struct Opened {
     pub xenstored_socket: PathBuf,
     /// Whether there is a dialog.
     pub has_dialog: bool,
+    /// What control is told.
+    pub control_settings: OwnedFd,
+    /// Where control listens.
+    pub control_socket: OwnedFd,
     /// What dvm-launcher is told.
     pub launcher_settings: OwnedFd,
     /// What runs the commands that make DisposableVMs, if any are made.
@@ -103,6 +116,13 @@ impl Opened {
             .map_err(|_| OpenError::PolicyTooLong)?;
         let for_attacher =
             codec::encode_settings(&settings::of_attacher(config)?).map_err(|_| OpenError::PolicyTooLong)?;
+        let control = accounts.get(&Role::Control).copied();
+        let group = if control.is_some() { accounts::group(config.control.group.as_ref())? } else { None };
+        let for_control = codec::encode_settings(&settings::of_control(control, group))
+            .map_err(|_| OpenError::PolicyTooLong)?;
+        let path = config.control.socket.clone();
+        let control_socket =
+            control_socket::listen(&path, group).map_err(|error| OpenError::Socket { path, error })?;
         let null = null()?;
         let in_memory = || io(Path::new("a file in memory"));
         let launcher_settings = runner::launcher_settings(&config.disposables).map_err(in_memory())?;
@@ -122,7 +142,9 @@ impl Opened {
             broker_settings: memory("settings of the broker", &for_broker)?,
             attacher_settings: memory("settings of the attacher", &for_attacher)?,
             xenstored_socket: config.xenstored_socket.clone(),
-            has_dialog: config.dialog.kind != DialogKind::None,
+            has_dialog: config.dialog.kind.has_process(),
+            control_settings: memory("settings of control", &for_control)?,
+            control_socket,
             launcher_settings,
             runner,
         })

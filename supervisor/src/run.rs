@@ -159,7 +159,7 @@ impl Supervisor {
                 Role::Gate => gates_end.as_ref(),
                 Role::Monitor => monitors_end.as_ref(),
                 Role::Launcher => launchers_end.as_ref(),
-                Role::Broker | Role::Attacher | Role::Dialog => None,
+                Role::Broker | Role::Attacher | Role::Dialog | Role::Control => None,
             };
             self.start_one(*role, stream)?;
         }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use policy::Policy;
 use protocol::codec::{self, CodecError};
-use protocol::settings::{AttacherSettings, Backing, BrokerSettings};
+use protocol::settings::{AttacherSettings, Backing, BrokerSettings, ControlSettings};
+use sys::spawn::Account;
 
 use crate::config::{Config, ConfigError, DialogKind, HostKind};
 use crate::files::read_text;
@@ -28,7 +29,8 @@ pub fn of_broker(config: &Config, boot_id: [u8; 16]) -> BrokerSettings {
         question_ms_max: config.dialog.question_s_max.saturating_mul(MS_PER_S),
         wait_ms_max: config.dialog.wait_s_max.saturating_mul(MS_PER_S),
         incoming_writable: config.dialog.incoming_writable,
-        has_dialog: config.dialog.kind != DialogKind::None,
+        has_dialog: config.dialog.kind.has_process(),
+        asks_control: config.dialog.kind == DialogKind::Control,
         has_launcher: config.disposables.are_made(),
         disposables_max: config.disposables.total_max,
         disposables_per_vm_max: config.disposables.per_vm_max,
@@ -62,6 +64,15 @@ pub fn of_attacher(config: &Config) -> Result<AttacherSettings, ConfigError> {
         boot_ms_max: images.boot_ms_max,
         close_ms_max: images.close_ms_max,
     })
+}
+
+/// Who may use `qfilexchgctl`: what control is told.
+#[must_use]
+pub fn of_control(account: Option<Account>, group: Option<u32>) -> ControlSettings {
+    match account {
+        Some(Account { uid, gid }) => ControlSettings::Accounts { uid, gid, group },
+        None => ControlSettings::Owner { uid: rustix::process::geteuid().as_raw() },
+    }
 }
 
 /// The broker's memory file: its limits and the policy.

@@ -47,6 +47,7 @@ pub fn profile(role: Role) -> &'static Profile {
         Role::Attacher => &sandbox_profiles::ATTACHER,
         Role::Dialog => &sandbox_profiles::DIALOG_TERMINAL,
         Role::Launcher => &sandbox_profiles::DVM_LAUNCHER,
+        Role::Control => &sandbox_profiles::CONTROL,
     }
 }
 
@@ -67,7 +68,7 @@ pub fn start(
             let connected = xenstored::connect(&opened.xenstored_socket);
             Some(connected.map_err(fault("connecting to xenstored"))?)
         }
-        Role::Broker | Role::Monitor | Role::Dialog | Role::Launcher => None,
+        Role::Broker | Role::Monitor | Role::Dialog | Role::Launcher | Role::Control => None,
     };
     let named = named(role, opened, edge, stream, xenstored.as_ref());
     let profile = profile(role);
@@ -129,6 +130,11 @@ fn named<'a>(
         Role::Launcher => {
             vec![("edge", Some(edge)), ("settings", Some(&opened.launcher_settings)), ("runner", stream)]
         }
+        Role::Control => vec![
+            ("edge", Some(edge)),
+            ("settings", Some(&opened.control_settings)),
+            ("listener", Some(&opened.control_socket)),
+        ],
     };
     all.into_iter().filter_map(|(name, descriptor)| Some((name, descriptor?.as_fd()))).collect()
 }
@@ -140,6 +146,7 @@ fn shared(role: Role, opened: &Opened) -> Vec<&OwnedFd> {
         Role::Broker => vec![&opened.broker_settings, journal_a, journal_b],
         Role::Attacher => vec![&opened.attacher_settings],
         Role::Launcher => vec![&opened.launcher_settings],
+        Role::Control => vec![&opened.control_settings],
         Role::Monitor | Role::Gate | Role::Dialog => Vec::new(),
     }
 }

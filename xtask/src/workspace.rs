@@ -7,13 +7,14 @@ use crate::Outcome;
 use crate::run;
 
 /// Every program of the product, and those that the developer's commands need.
-pub const PROGRAMS: [&str; 15] = [
+pub const PROGRAMS: [&str; 16] = [
     "qfilexchgd",
     "broker",
     "xs-monitor",
     "xs-gate",
     "attacher",
     "dialog",
+    "control",
     "dvm-launcher",
     "dvm-runner",
     "qfilexchgctl",

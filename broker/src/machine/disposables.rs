@@ -129,6 +129,7 @@ impl Machine {
         let deadline = around.now.saturating_add(u64::from(self.settings.launch_ms_max));
         let stage = Stage::Launching { made: false, deadline };
         self.log(Level::Info, format!("{number} is made for {owner_name}"));
+        self.desk.launched(number, around.now);
         self.keep(Disposable { number, owner: at, owner_name, seq, stage });
         self.place(image, Place::Launching { at, number, asker: asker.clone() }, around);
         self.answer(&asker, Code::Pending, Detail::StartingDisposable, around);
@@ -347,6 +348,7 @@ impl Machine {
     pub(super) fn forget_disposable(&mut self, number: DisposableNumber) {
         self.log(Level::Info, format!("{number} is gone"));
         self.disposables.remove(&number);
+        self.desk.ended_disposable(number);
         self.record(Record::DisposableGone { number });
     }
 

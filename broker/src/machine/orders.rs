@@ -208,6 +208,9 @@ impl Machine {
     /// The order that a pendrive's place asked for has been carried out.
     fn order_done(&mut self, image: ImageId, around: &mut Surroundings<'_>) {
         let Some(pendrive) = self.pendrives.get(&image).cloned() else { return };
+        if self.was_doomed(&pendrive, around) {
+            return;
+        }
         match pendrive.place {
             Place::Creating { at, asker } => {
                 let place = if self.vms.contains_key(&at) {
@@ -338,6 +341,7 @@ impl Machine {
     pub(super) fn forget_pendrive(&mut self, image: ImageId) {
         self.pendrives.remove(&image);
         self.retries.remove(&image);
+        self.desk.forget(image);
         self.record(Record::PendriveGone { image });
     }
 }

@@ -171,6 +171,7 @@ impl Machine {
             return self.answer(&asker, Code::Busy, Detail::LimitReached, around);
         }
         let image = (around.fresh_image)();
+        self.desk.made(image, around.now);
         let place = Place::Creating { at: asker.domid, asker };
         let pendrive = Pendrive { image, size, maker: name, place: place.clone() };
         self.pendrives.insert(image, pendrive);

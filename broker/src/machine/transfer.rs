@@ -81,8 +81,11 @@ impl Machine {
                 rule,
                 expires_ms,
             };
-            self.dialog = Some(DialogState::Asked);
-            self.actions.push(Action::Dialog(DialogCommand::Ask(question)));
+            self.desk.asked(question.clone(), &self.deadlines);
+            if self.dialog.is_some() {
+                self.dialog = Some(DialogState::Asked);
+                self.actions.push(Action::Dialog(DialogCommand::Ask(question)));
+            }
         }
         self.place(image, Place::Asking { at, to, question: id, permitted, ticket, asker }, around);
     }
@@ -97,8 +100,8 @@ impl Machine {
         }
     }
 
-    fn can_ask(&self) -> bool {
-        self.settings.has_dialog && self.dialog.is_some()
+    pub(super) fn can_ask(&self) -> bool {
+        self.settings.asks_control || (self.settings.has_dialog && self.dialog.is_some())
     }
 
     /// The person answered a question, perhaps one that is settled by now (L13).
@@ -194,7 +197,7 @@ impl Machine {
         }
     }
 
-    fn withdraw(&mut self, id: QuestionId) {
+    pub(super) fn withdraw(&mut self, id: QuestionId) {
         self.deadlines.remove(&id);
         if self.dialog.is_some() {
             self.actions.push(Action::Dialog(DialogCommand::Withdraw { id }));

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use protocol::attach::{AttachReply, AttachRequest};
 use protocol::channel::{Channel, ChannelError};
+use protocol::control::{ControlCommand, ControlEvent};
 use protocol::dialog::{DialogCommand, DialogEvent};
 use protocol::launch::{LaunchReply, LaunchRequest};
 use protocol::log::LogLine;
@@ -11,6 +12,7 @@ use protocol::monitor::MonitorEvent;
 use protocol::supervise::{Role, SupervisorNotice, SupervisorOrder};
 
 use crate::machine::Event;
+use rustix::event::PollFlags;
 
 /// What a worker's edge yields.
 #[derive(Debug)]
@@ -30,13 +32,22 @@ pub struct Edges {
     attacher: Option<Channel<AttachRequest, AttachReply>>,
     dialog: Option<Channel<DialogCommand, DialogEvent>>,
     launcher: Option<Channel<LaunchRequest, LaunchReply>>,
+    control: Option<Channel<ControlCommand, ControlEvent>>,
     monitor: Option<Channel<(), MonitorEvent>>,
     gate: Option<Channel<(), LogLine>>,
 }
 
 impl Edges {
     pub fn new(supervisor: Channel<SupervisorOrder, SupervisorNotice>) -> Self {
-        Self { supervisor, attacher: None, dialog: None, launcher: None, monitor: None, gate: None }
+        Self {
+            supervisor,
+            attacher: None,
+            dialog: None,
+            launcher: None,
+            control: None,
+            monitor: None,
+            gate: None,
+        }
     }
 
     /// A worker runs, and this is the broker's end of its edge.
@@ -45,6 +56,7 @@ impl Edges {
             Role::Attacher => self.attacher = Some(Channel::new(edge)),
             Role::Dialog => self.dialog = Some(Channel::new(edge)),
             Role::Launcher => self.launcher = Some(Channel::new(edge)),
+            Role::Control => self.control = Some(Channel::new(edge)),
             Role::Monitor => self.monitor = Some(Channel::new(edge)),
             Role::Gate => self.gate = Some(Channel::new(edge)),
             Role::Broker => {}
@@ -57,21 +69,23 @@ impl Edges {
             Role::Attacher => self.attacher = None,
             Role::Dialog => self.dialog = None,
             Role::Launcher => self.launcher = None,
+            Role::Control => self.control = None,
             Role::Monitor => self.monitor = None,
             Role::Gate => self.gate = None,
             Role::Broker => {}
         }
     }
 
-    /// Every descriptor, and whether messages wait for it to become writable.
-    pub fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        let supervisor = Some((self.supervisor.as_fd(), self.supervisor.wants_write()));
-        let attacher = self.attacher.as_ref().map(|edge| (edge.as_fd(), edge.wants_write()));
-        let dialog = self.dialog.as_ref().map(|edge| (edge.as_fd(), edge.wants_write()));
-        let launcher = self.launcher.as_ref().map(|edge| (edge.as_fd(), edge.wants_write()));
-        let monitor = self.monitor.as_ref().map(|edge| (edge.as_fd(), false));
-        let gate = self.gate.as_ref().map(|edge| (edge.as_fd(), false));
-        [supervisor, attacher, dialog, launcher, monitor, gate].into_iter().flatten()
+    /// Every descriptor, and what to wait for there.
+    pub fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let supervisor = Some((self.supervisor.as_fd(), both(self.supervisor.wants_write())));
+        let attacher = self.attacher.as_ref().map(|edge| (edge.as_fd(), both(edge.wants_write())));
+        let dialog = self.dialog.as_ref().map(|edge| (edge.as_fd(), both(edge.wants_write())));
+        let launcher = self.launcher.as_ref().map(|edge| (edge.as_fd(), both(edge.wants_write())));
+        let control = self.control.as_ref().map(|edge| (edge.as_fd(), either(edge.wants_write())));
+        let monitor = self.monitor.as_ref().map(|edge| (edge.as_fd(), PollFlags::IN));
+        let gate = self.gate.as_ref().map(|edge| (edge.as_fd(), PollFlags::IN));
+        [supervisor, attacher, dialog, launcher, control, monitor, gate].into_iter().flatten()
     }
 
     /// Takes one message of a worker, and sends what waited for it.
@@ -80,6 +94,11 @@ impl Edges {
             Role::Attacher => hear(self.attacher.as_mut(), |reply| Heard::Event(Event::Attacher(reply))),
             Role::Dialog => hear(self.dialog.as_mut(), |event| Heard::Event(Event::Dialog(event))),
             Role::Launcher => hear(self.launcher.as_mut(), |reply| Heard::Event(Event::Launcher(reply))),
+            Role::Control => match &mut self.control {
+                // Answers are long. While one waits, no other is made: whoever does not read asks nothing (L18).
+                Some(edge) if edge.wants_write() => edge.flush().map(|()| Heard::Nothing),
+                edge => hear(edge.as_mut(), |event| Heard::Event(Event::Control(event))),
+            },
             Role::Monitor => hear(self.monitor.as_mut(), |event| Heard::Event(Event::Monitor(event))),
             Role::Gate => hear(self.gate.as_mut(), Heard::Log),
             Role::Broker => Ok(Heard::Nothing),
@@ -100,6 +119,21 @@ impl Edges {
     pub fn tell_dialog(&mut self, command: &DialogCommand) -> Result<(), ChannelError> {
         self.dialog.as_mut().map_or(Ok(()), |edge| edge.send(command))
     }
+
+    /// Answers control. Without one it is dropped: whoever asked has lost its connection.
+    pub fn tell_control(&mut self, command: &ControlCommand) -> Result<(), ChannelError> {
+        self.control.as_mut().map_or(Ok(()), |edge| edge.send(command))
+    }
+}
+
+/// What to wait for at an edge on which messages may wait.
+fn both(wants_write: bool) -> PollFlags {
+    if wants_write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
+}
+
+/// The same for an edge that is not heard while messages wait.
+fn either(wants_write: bool) -> PollFlags {
+    if wants_write { PollFlags::OUT } else { PollFlags::IN }
 }
 
 fn hear<Out, In>(

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use broker::machine::OWED_PER_VM_MAX;
 use protocol::attach::AttachFailure;
+use protocol::control::ControlRequest;
 use protocol::launch::LaunchFailure;
 use protocol::reply::Code;
 use protocol::request::Verb;
@@ -30,6 +31,9 @@ enum Step {
     CarryOut(Option<AttachFailure>),
     Launch(Option<LaunchFailure>),
     Answer(usize, bool),
+    AnswerByControl(usize, bool),
+    Kill(usize),
+    Look(usize),
     Gone(u16),
     Returns(usize),
     Dies(Role),
@@ -57,9 +61,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => proptest::sample::select(LaunchFailure::ALL.to_vec()).prop_map(|why| Step::Launch(Some(why))),
         2 => failure.prop_map(|failure| Step::CarryOut(Some(failure))),
         8 => (0_usize..4, any::<bool>()).prop_map(|(which, yes)| Step::Answer(which, yes)),
+        4 => (0_usize..4, any::<bool>()).prop_map(|(which, yes)| Step::AnswerByControl(which, yes)),
+        3 => (0_usize..6).prop_map(Step::Kill),
+        1 => (0_usize..4).prop_map(Step::Look),
         1 => vm().prop_map(Step::Gone),
         2 => (0_usize..3).prop_map(Step::Returns),
-        2 => proptest::sample::select(vec![Role::Attacher, Role::Monitor, Role::Dialog, Role::Launcher]).prop_map(Step::Dies),
+        2 => proptest::sample::select(vec![Role::Attacher, Role::Monitor, Role::Dialog, Role::Launcher, Role::Control]).prop_map(Step::Dies),
         1 => Just(Step::Boot),
         2 => (1_u64..90_000).prop_map(Step::Later),
     ]
@@ -128,6 +135,27 @@ impl Play {
                 if let Some(id) = self.world.questions.keys().nth(which).copied() {
                     self.world.answers(id, yes);
                 }
+            }
+            Step::AnswerByControl(which, yes) => {
+                if let Some(id) = self.world.questions.keys().nth(which).copied() {
+                    let _ = self.world.control_answers(id, yes);
+                }
+            }
+            Step::Kill(which) => {
+                if let Some(image) = self.world.images.keys().nth(which).copied() {
+                    let _ = self.world.control(ControlRequest::Kill { image });
+                }
+            }
+            Step::Look(which) => {
+                let requests = [
+                    ControlRequest::Status,
+                    ControlRequest::Pendrives { after: None },
+                    ControlRequest::Questions { after: None },
+                    ControlRequest::Disposables { after: None },
+                ];
+                let before = self.world.journal.len();
+                let _ = self.world.control(requests[which]);
+                assert_eq!(self.world.journal.len(), before, "looking changes nothing");
             }
             Step::Gone(vm) => {
                 if let Some(number) = self.domids[usize::from(vm) - 1].take() {

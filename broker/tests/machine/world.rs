@@ -9,6 +9,7 @@ use policy::Policy;
 use protocol::attach::{
     AttachFailure, AttachReply, AttachRequest, Attachment, InventoryItem, Order, OrderId, Outcome,
 };
+use protocol::control::{ControlCommand, ControlEvent, ControlReply, ControlRequest, Ticket};
 use protocol::dialog::{DialogCommand, DialogEvent, Notice, Question, QuestionId, QuestionKind, Recipient};
 use protocol::launch::{
     DisposableNumber, LaunchFailure, LaunchOrder, LaunchOutcome, LaunchReply, LaunchRequest,
@@ -51,6 +52,7 @@ pub fn settings() -> BrokerSettings {
         disposables_max: 8,
         disposables_per_vm_max: 4,
         launch_ms_max: 690_000,
+        asks_control: false,
         boot_id: [7; 16],
     }
 }
@@ -90,6 +92,9 @@ pub struct World {
     pub log: Vec<String>,
     pub restarts: Vec<Role>,
     pub ready: bool,
+    /// What control was told.
+    pub told: Vec<ControlCommand>,
+    tickets: u64,
 }
 
 impl World {
@@ -129,6 +134,8 @@ impl World {
             log: vec![],
             restarts: vec![],
             ready: false,
+            told: vec![],
+            tickets: 0,
         };
         for (index, vm) in vms.iter().enumerate() {
             world.vms.insert(domid(u16::try_from(index).unwrap() + 1), name(vm));
@@ -149,7 +156,11 @@ impl World {
         self.questions.clear();
         self.ready = false;
         self.event(Event::Started(Role::Attacher));
-        self.event(Event::Started(Role::Dialog));
+        if self.settings.has_dialog {
+            self.event(Event::Started(Role::Dialog));
+        }
+        self.tickets = 0;
+        self.event(Event::Started(Role::Control));
         self.event(Event::Started(Role::Launcher));
         self.monitor_starts();
     }
@@ -174,6 +185,9 @@ impl World {
         }
         if role == Role::Launcher {
             self.launches.clear();
+        }
+        if role == Role::Control {
+            self.tickets = 0;
         }
         self.event(Event::Ended(role, Ending::Signal(9)));
         if role == Role::Monitor {
@@ -207,6 +221,8 @@ impl World {
             }
             Action::Dialog(DialogCommand::Withdraw { id }) => drop(self.questions.remove(&id)),
             Action::Dialog(DialogCommand::Tell(notice)) => self.notices.push(notice),
+            Action::Control(command) => self.told.push(command),
+            Action::TellLog { .. } => {}
             Action::Restart(role) => self.restarts.push(role),
             Action::Ready => self.ready = true,
             Action::Log(_, text) => {
@@ -425,6 +441,28 @@ impl World {
             self.permits.push((question.source, question.target));
         }
         self.event(Event::Dialog(DialogEvent::Answer { id, yes }));
+    }
+
+    /// What qfilexchgctl asks, and the answer.
+    pub fn control(&mut self, request: ControlRequest) -> ControlReply {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.event(Event::Control(ControlEvent::Asked { ticket, uid: 1000, request }));
+        let command = self.told.pop().unwrap();
+        assert!(self.told.is_empty() && command.ticket == ticket, "one answer, to this request");
+        assert!(protocol::control::answers(&request, &command.reply));
+        command.reply
+    }
+
+    /// The person answers by qfilexchgctl.
+    pub fn control_answers(&mut self, id: QuestionId, yes: bool) -> ControlReply {
+        if let Some(question) = self.questions.get(&id)
+            && yes
+            && question.kind == QuestionKind::Transfer
+        {
+            self.permits.push((question.source.clone(), question.target.clone()));
+        }
+        self.control(ControlRequest::Answer { id, yes })
     }
 
     pub fn later(&mut self, ms: u64) {

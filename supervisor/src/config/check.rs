@@ -3,13 +3,14 @@
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
+use protocol::control::CONTROL_SOCKET;
 use protocol::types::SizeMib;
 use toml::Spanned;
 
 use super::disposables::disposables;
 use super::fault::Fault;
-use super::raw::{Key, RawAccounts, RawConfig, RawDialog, RawImages};
-use super::{Account, Accounts, Config, Dialog, DialogKind, HostKind, Images, PATH_BYTES_MAX};
+use super::raw::{Key, RawAccounts, RawConfig, RawControl, RawDialog, RawImages};
+use super::{Account, Accounts, Config, Control, Dialog, DialogKind, HostKind, Images, PATH_BYTES_MAX};
 
 /// Smallest and largest pendrive in MiB that can be configured: FAT32 begins at 33 MiB.
 const SIZE_MIB: RangeInclusive<u32> = 33..=1_048_576;
@@ -31,15 +32,19 @@ const ACCOUNTS_REFUSED: [u32; 2] = [65_534, 65_535];
 /// Longest name of an account, as useradd(8) has it.
 const ACCOUNT_BYTES_MAX: usize = 32;
 
+/// The group whose members may use `qfilexchgctl`.
+const CONTROL_GROUP: &str = "qfilexchg";
+
 /// Where workers run on a simulated host that root started, if nothing else is configured: numbers that no
 /// distribution gives to anybody. On Xen there are accounts of these names instead.
-const ACCOUNTS: [(&str, u32); 6] = [
+const ACCOUNTS: [(&str, u32); 7] = [
     ("qfx-broker", 64_301),
     ("qfx-monitor", 64_302),
     ("qfx-gate", 64_303),
     ("qfx-attacher", 64_304),
     ("qfx-dialog", 64_305),
     ("qfx-launcher", 64_306),
+    ("qfx-control", 64_307),
 ];
 
 /// Checks the text of the file.
@@ -60,6 +65,7 @@ pub(super) fn check(text: &str) -> Result<Config, Fault> {
         policy_directory: path(&raw.policy.directory, "/etc/qfilexchgd/policy.d")?,
         tags_file: path(&raw.policy.tags_file, "/etc/qfilexchgd/tags")?,
         dialog: dialog(&raw.dialog)?,
+        control: control(&raw.control, host)?,
         disposables: disposables(&raw.disposables)?,
         accounts: accounts(&raw.accounts, host)?,
     })
@@ -120,8 +126,26 @@ fn dialog(raw: &RawDialog) -> Result<Dialog, Fault> {
     })
 }
 
+fn control(raw: &RawControl, host: HostKind) -> Result<Control, Fault> {
+    let group = match &raw.group {
+        Some(key) if key.get_ref().is_empty() => None,
+        Some(key) => Some(account(key)?),
+        None if host == HostKind::Simulated => None,
+        None => Some(Account::Name(CONTROL_GROUP.to_owned())),
+    };
+    Ok(Control { socket: path(&raw.socket, CONTROL_SOCKET)?, group })
+}
+
 fn accounts(raw: &RawAccounts, host: HostKind) -> Result<Accounts, Fault> {
-    let keys = [&raw.broker, &raw.xs_monitor, &raw.xs_gate, &raw.attacher, &raw.dialog, &raw.dvm_launcher];
+    let keys = [
+        &raw.broker,
+        &raw.xs_monitor,
+        &raw.xs_gate,
+        &raw.attacher,
+        &raw.dialog,
+        &raw.dvm_launcher,
+        &raw.control,
+    ];
     let mut found: Vec<Account> = Vec::new();
     for (key, (name, number)) in keys.into_iter().zip(ACCOUNTS) {
         let account = match key {
@@ -134,11 +158,12 @@ fn accounts(raw: &RawAccounts, host: HostKind) -> Result<Accounts, Fault> {
         }
         found.push(account);
     }
-    let Ok([broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher]) = <[Account; 6]>::try_from(found)
+    let Ok([broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher, control]) =
+        <[Account; 7]>::try_from(found)
     else {
         return Err(Fault { span: None, text: "each worker needs an account".to_owned() });
     };
-    Ok(Accounts { broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher })
+    Ok(Accounts { broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher, control })
 }
 
 fn account(key: &Spanned<String>) -> Result<Account, Fault> {

@@ -16,6 +16,7 @@ pub(super) struct RawConfig {
     pub journal: RawJournal,
     pub policy: RawPolicy,
     pub dialog: RawDialog,
+    pub control: RawControl,
     pub disposables: RawDisposables,
     pub accounts: RawAccounts,
 }
@@ -70,6 +71,13 @@ pub(super) struct RawDialog {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct RawControl {
+    pub socket: Key<String>,
+    pub group: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct RawDisposables {
     pub create: Key<Vec<Spanned<String>>>,
     pub destroy: Key<Vec<Spanned<String>>>,
@@ -95,6 +103,7 @@ pub(super) struct RawAccounts {
     pub attacher: Key<String>,
     pub dialog: Key<String>,
     pub dvm_launcher: Key<String>,
+    pub control: Key<String>,
 }
 
 #[cfg(test)]
@@ -102,7 +111,7 @@ impl RawConfig {
     /// Whether every key there is has a value. Written without `..`, so that a new key does not compile until
     /// it is listed here, and then fails the test of the shipped file until it is documented there.
     pub fn is_complete(&self) -> bool {
-        let Self { host, images, journal, policy, dialog, disposables, accounts } = self;
+        let Self { host, images, journal, policy, dialog, control, disposables, accounts } = self;
         let RawHost { kind, xenstored_socket, boot_id_file } = host;
         let host = [kind, xenstored_socket, boot_id_file].iter().all(|key| key.is_some());
         let RawImages {
@@ -141,10 +150,28 @@ impl RawConfig {
         let RawDialog { kind, question_s_max, wait_s_max, incoming_writable } = dialog;
         let times = question_s_max.is_some() && wait_s_max.is_some();
         let dialog = kind.is_some() && incoming_writable.is_some() && times;
-        let RawAccounts { broker, xs_monitor, xs_gate, attacher, dialog: asker, dvm_launcher } = accounts;
-        let accounts =
-            [broker, xs_monitor, xs_gate, attacher, asker, dvm_launcher].iter().all(|key| key.is_some());
-        disposables.is_complete() && host && images && journal.is_some() && policy && dialog && accounts
+        let RawControl { socket, group } = control;
+        let control = socket.is_some() && group.is_some();
+        let RawAccounts {
+            broker,
+            xs_monitor,
+            xs_gate,
+            attacher,
+            dialog: asker,
+            dvm_launcher,
+            control: hears,
+        } = accounts;
+        let accounts = [broker, xs_monitor, xs_gate, attacher, asker, dvm_launcher, hears]
+            .iter()
+            .all(|key| key.is_some());
+        control
+            && disposables.is_complete()
+            && host
+            && images
+            && journal.is_some()
+            && policy
+            && dialog
+            && accounts
     }
 }
 

@@ -116,7 +116,7 @@ fn the_window_is_refused_until_there_is_one() {
         refused("[dialog]\nkind = \"window\"\n"),
         "f.toml:2:8: this build has no window dialog yet: use \"terminal\" or \"none\""
     );
-    assert!(refused("[dialog]\nkind = \"\"\n").contains("\"terminal\" or \"none\""));
+    assert!(refused("[dialog]\nkind = \"\"\n").contains("\"terminal\", \"control\" or \"none\""));
     assert!(refused("[host]\nkind = \"kvm\"\n").contains("\"xen\" or \"simulated\""));
 }
 
@@ -224,4 +224,17 @@ fn an_order_to_the_launcher_may_take_as_long_as_all_its_commands() {
     assert_eq!(made.launch_s_max(), 10 + 100 + 7 + 10);
     let made = parse("[disposables]\ndestroy_s_max = 600\nrebuild_s_max = 1\ncreate_s_max = 1\n").unwrap();
     assert_eq!(made.disposables.launch_s_max(), 600 + 10 + 10);
+}
+
+#[test]
+fn the_group_of_qfilexchgctl_is_a_name_a_number_or_nobody() {
+    let group = |text: &str| parse(text).map(|config| config.control.group);
+    assert_eq!(group(""), Ok(Some(Account::Name("qfilexchg".to_owned()))));
+    assert_eq!(group("[host]\nkind = \"simulated\"\n"), Ok(None));
+    assert_eq!(group("[control]\ngroup = \"\"\n"), Ok(None));
+    assert_eq!(group("[control]\ngroup = \"27\"\n"), Ok(Some(Account::Number(27))));
+    for bad in ["a:b", "root", "0", "65534", "a b"] {
+        assert!(refused(&format!("[control]\ngroup = \"{bad}\"\n")).starts_with("f.toml:2:9: "), "{bad}");
+    }
+    assert!(refused("[control]\nsocket = \"relative\"\n").contains("absolute"));
 }

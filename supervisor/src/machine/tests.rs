@@ -7,7 +7,7 @@ const KILLED: Ending = Ending::Signal(9);
 fn serving() -> Machine {
     let mut machine = Machine::new(true, true);
     let actions = machine.step(Event::Begin, 0);
-    let all = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog];
+    let all = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog, Unit::Control];
     assert_eq!(actions, all.map(Action::Start));
     machine
 }
@@ -23,20 +23,24 @@ fn told(role: Role) -> Action {
 #[test]
 fn without_a_dialog_or_a_launcher_none_is_started() {
     let actions = Machine::new(false, false).step(Event::Begin, 0);
-    assert_eq!(actions, [Unit::Broker, Unit::Attacher, Unit::Monitoring].map(Action::Start));
+    assert_eq!(actions, [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Control].map(Action::Start));
     let actions = Machine::new(false, true).step(Event::Begin, 0);
-    let units = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring];
+    let units = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Control];
     assert_eq!(actions, units.map(Action::Start));
     let actions = Machine::new(true, false).step(Event::Begin, 0);
-    let units = [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Dialog];
+    let units = [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Dialog, Unit::Control];
     assert_eq!(actions, units.map(Action::Start));
 }
 
 #[test]
 fn a_worker_that_ended_is_reported_and_started_anew() {
     let mut machine = serving();
-    let alone =
-        [(Role::Attacher, Unit::Attacher), (Role::Dialog, Unit::Dialog), (Role::Launcher, Unit::Launcher)];
+    let alone = [
+        (Role::Attacher, Unit::Attacher),
+        (Role::Dialog, Unit::Dialog),
+        (Role::Launcher, Unit::Launcher),
+        (Role::Control, Unit::Control),
+    ];
     for (role, unit) in alone {
         assert_eq!(end(&mut machine, role, 5), [told(role), Action::Start(unit)]);
     }
@@ -54,15 +58,15 @@ fn monitor_and_gate_end_and_begin_together() {
 #[test]
 fn without_its_broker_everything_is_ended_and_started_anew() {
     let mut machine = serving();
-    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog, Role::Launcher];
+    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog, Role::Launcher, Role::Control];
     assert_eq!(end(&mut machine, Role::Broker, 5), workers.map(Action::Kill));
     assert_eq!(machine.step(Event::Order(SupervisorOrder::Ready), 5), []);
     assert_eq!(machine.step(Event::BrokerLost, 5), []);
-    for role in [Role::Gate, Role::Launcher, Role::Dialog, Role::Monitor] {
+    for role in [Role::Gate, Role::Launcher, Role::Control, Role::Dialog, Role::Monitor] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
-    let anew =
-        [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog].map(Action::Start);
+    let anew = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog, Unit::Control]
+        .map(Action::Start);
     assert_eq!(end(&mut machine, Role::Attacher, 7), anew);
     assert_eq!(machine.step(Event::Order(SupervisorOrder::Ready), 8), [Action::NotifyReady]);
 }
@@ -85,8 +89,8 @@ fn a_restart_ends_the_worker_and_its_end_starts_it() {
         assert_eq!(machine.step(order, 5), [], "{role} is ending already");
         let actions = end(&mut machine, role, 6);
         match Unit::of(role) {
-            Unit::Broker => assert_eq!(actions.len(), 5),
-            Unit::Attacher | Unit::Dialog | Unit::Launcher => {
+            Unit::Broker => assert_eq!(actions.len(), 6),
+            Unit::Attacher | Unit::Dialog | Unit::Launcher | Unit::Control => {
                 assert!(actions.contains(&Action::Start(Unit::of(role))))
             }
             Unit::Monitoring => assert_eq!(actions.len(), 2),
@@ -105,7 +109,7 @@ fn a_restart_of_what_does_not_run_does_nothing() {
 fn the_broker_is_the_last_to_end() {
     let mut machine = serving();
     let actions = machine.step(Event::Terminate, 5);
-    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog, Role::Launcher];
+    let workers = [Role::Monitor, Role::Gate, Role::Attacher, Role::Dialog, Role::Launcher, Role::Control];
     let mut expected = vec![Action::NotifyStopping];
     expected.extend(workers.map(Action::Kill));
     assert_eq!(actions, expected);
@@ -113,7 +117,7 @@ fn the_broker_is_the_last_to_end() {
     for order in [SupervisorOrder::Ready, SupervisorOrder::Restart { role: Role::Attacher }] {
         assert_eq!(machine.step(Event::Order(order), 5), []);
     }
-    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Control, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(end(&mut machine, Role::Dialog, 7), [Action::Kill(Role::Broker)]);
@@ -125,7 +129,7 @@ fn a_broker_that_dies_first_delays_no_end() {
     let mut machine = serving();
     machine.step(Event::Terminate, 5);
     assert_eq!(end(&mut machine, Role::Broker, 6), []);
-    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Control, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(end(&mut machine, Role::Dialog, 7), [Action::Exit]);
@@ -136,7 +140,7 @@ fn an_end_that_comes_while_all_is_renewed_still_comes() {
     let mut machine = serving();
     end(&mut machine, Role::Broker, 5);
     assert_eq!(machine.step(Event::Terminate, 6), [Action::NotifyStopping]);
-    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Control, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(end(&mut machine, Role::Dialog, 7), [Action::Exit]);
@@ -172,9 +176,10 @@ fn a_broker_that_ends_too_often_ends_the_daemon() {
         end(&mut machine, Role::Broker, 1);
         end(&mut machine, Role::Attacher, 1);
         end(&mut machine, Role::Monitor, 1);
+        end(&mut machine, Role::Control, 1);
         let actions = end(&mut machine, Role::Gate, 1);
         if count < RESTARTS_MAX {
-            assert_eq!(actions.len(), 3, "renewal {count}");
+            assert_eq!(actions.len(), 4, "renewal {count}");
         } else {
             assert_eq!(actions, [Action::GiveUp(Unit::Broker)]);
         }

@@ -7,8 +7,8 @@ use std::fs;
 use crate::Outcome;
 
 /// The processes that must be there, in the order in which they are shown.
-const DAEMON: [&str; 7] =
-    ["qfilexchgd", "broker", "xs-gate", "xs-monitor", "attacher", "dialog", "dvm-launcher"];
+const DAEMON: [&str; 8] =
+    ["qfilexchgd", "broker", "xs-gate", "xs-monitor", "attacher", "dialog", "control", "dvm-launcher"];
 /// The process that runs the toolstack, with the rights that this needs.
 const RUNNER: &str = "dvm-runner";
 /// The processes in VMs that read what another VM wrote; they may be too quick to be seen.

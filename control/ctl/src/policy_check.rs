@@ -5,14 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, Parser, ValueExt};
-use policy::{Operation, Party};
+use policy::{Operation, Party, Policy};
 use protocol::types::VmName;
+use serde_json::json;
+use supervisor::config::ConfigError;
 use supervisor::config::{CONFIG_FILE, Config};
 use supervisor::policy_files::PolicyFiles;
 
-use crate::Failure;
+use crate::{Failure, text};
 
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 qfilexchgctl policy check - say what the policy decides, and by which line
 
 usage:
@@ -26,6 +28,7 @@ options:
                          /etc/qfilexchgd/qfilexchgd.toml when not given
   --policy-dir DIR       the policy in DIR instead, without a configuration
   --tags FILE            the tags of VMs, with --policy-dir only
+  --json                 the answer as JSON
 
 The answer is one line: the decision (ask, allow or deny), then the place and the text of the
 line that decides, or \"default\" if no line matches:
@@ -64,27 +67,21 @@ impl End {
 #[derive(Default)]
 struct Question {
     operation: Option<Operation>,
-    config: Option<PathBuf>,
-    directory: Option<PathBuf>,
-    tags: Option<PathBuf>,
+    json: bool,
+    files: Files,
     ends: Vec<End>,
 }
 
 pub(crate) fn answer(arguments: &mut Parser) -> Result<String, Failure> {
-    match arguments.next()? {
-        Some(Arg::Value(verb)) if verb == "check" => {}
-        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(HELP.to_owned()),
-        Some(other) => return Err(other.unexpected().into()),
-        None => return Err(Failure::Usage("policy has one verb: check".to_owned())),
-    }
     let mut question = Question::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(HELP.to_owned()),
             Arg::Long("operation") => question.operation = Some(operation(&arguments.value()?.string()?)?),
-            Arg::Long("config") => question.config = Some(arguments.value()?.into()),
-            Arg::Long("policy-dir") => question.directory = Some(arguments.value()?.into()),
-            Arg::Long("tags") => question.tags = Some(arguments.value()?.into()),
+            Arg::Long("json") => question.json = true,
+            Arg::Long("config") => question.files.config = Some(arguments.value()?.into()),
+            Arg::Long("policy-dir") => question.files.directory = Some(arguments.value()?.into()),
+            Arg::Long("tags") => question.files.tags = Some(arguments.value()?.into()),
             Arg::Value(end) if question.ends.len() < 2 => {
                 question.ends.push(End::from_word(&end.string()?)?);
             }
@@ -102,37 +99,83 @@ fn decide(question: &Question) -> Result<String, Failure> {
     let [source, target] = question.ends.as_slice() else {
         return Err(Failure::Usage("two VMs are needed: SOURCE TARGET".to_owned()));
     };
-    let (directory, files) = read(question)?;
+    let files = question.files.read()?;
     let policy = files.parse()?;
     let operation = question.operation.unwrap_or(Operation::Copy);
     let decision = policy.decide(operation, &source.party(), &target.party());
     let word = decision.action.word();
-    Ok(match decision.origin {
+    let place = decision.origin.map(|origin| files.place(&origin.to_string()));
+    if question.json {
+        return Ok(text::document(&json!({
+            "action": word,
+            "notify": decision.notify,
+            "file": place.as_ref().map(|place| &place.file),
+            "line": place.as_ref().map(|place| place.line),
+            "text": place.as_ref().map(|place| &place.text),
+        })));
+    }
+    Ok(match place {
         None => format!("{word}: default\n"),
-        Some(origin) => {
-            let origin = origin.to_string();
-            // Without the comment: only the part in front of it was checked to be printable.
-            let text = files.line(&origin).and_then(|line| line.split('#').next()).unwrap_or_default();
-            format!("{word}: {}: {}\n", directory.join(&origin).display(), text.trim())
-        }
+        Some(Place { file, line, text }) => format!("{word}: {file}:{line}: {text}\n"),
     })
 }
 
-fn read(question: &Question) -> Result<(PathBuf, PolicyFiles), Failure> {
-    if let Some(directory) = &question.directory {
-        if question.config.is_some() {
-            return Err(Failure::Usage("--config and --policy-dir exclude each other".to_owned()));
+/// Where the command line says that the policy is.
+#[derive(Default)]
+pub(crate) struct Files {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) tags: Option<PathBuf>,
+}
+
+impl Files {
+    pub(crate) fn read(&self) -> Result<Read, Failure> {
+        if let Some(directory) = &self.directory {
+            if self.config.is_some() {
+                return Err(Failure::Usage("--config and --policy-dir exclude each other".to_owned()));
+            }
+            // A file that is not there holds no tags.
+            let tags = self.tags.clone().unwrap_or_else(|| directory.join("../tags"));
+            return Ok(Read { directory: directory.clone(), files: PolicyFiles::read(directory, &tags)? });
         }
-        // A file that is not there holds no tags.
-        let tags = question.tags.clone().unwrap_or_else(|| directory.join("../tags"));
-        return Ok((directory.clone(), PolicyFiles::read(directory, &tags)?));
+        if self.tags.is_some() {
+            return Err(Failure::Usage("--tags goes with --policy-dir".to_owned()));
+        }
+        let config = Config::load(self.config.as_deref().unwrap_or(Path::new(CONFIG_FILE)))?;
+        let files = PolicyFiles::read(&config.policy_directory, &config.tags_file)?;
+        Ok(Read { directory: config.policy_directory, files })
     }
-    if question.tags.is_some() {
-        return Err(Failure::Usage("--tags goes with --policy-dir".to_owned()));
+}
+
+/// The policy's files, and where they are.
+pub(crate) struct Read {
+    directory: PathBuf,
+    files: PolicyFiles,
+}
+
+/// A line of the policy.
+pub(crate) struct Place {
+    pub(crate) file: String,
+    pub(crate) line: u32,
+    pub(crate) text: String,
+}
+
+impl Read {
+    pub(crate) fn parse(&self) -> Result<Policy, ConfigError> {
+        self.files.parse()
     }
-    let config = Config::load(question.config.as_deref().unwrap_or(Path::new(CONFIG_FILE)))?;
-    let files = PolicyFiles::read(&config.policy_directory, &config.tags_file)?;
-    Ok((config.policy_directory, files))
+
+    /// The line that an origin `file:line` names.
+    pub(crate) fn place(&self, origin: &str) -> Place {
+        let (file, line) = origin.rsplit_once(':').unwrap_or((origin, ""));
+        // Without the comment: only the part in front of it was checked to be printable.
+        let text = self.files.line(origin).and_then(|line| line.split('#').next()).unwrap_or_default();
+        Place {
+            file: self.directory.join(file).display().to_string(),
+            line: line.parse().unwrap_or_default(),
+            text: text.trim().to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
