@@ -60,6 +60,14 @@ impl Host {
         Self::start(vms, "none", &[], "")
     }
 
+    /// Starts a host whose questions wait for `qfilexchgctl`, and in whose VMs nobody takes a pendrive in.
+    #[must_use]
+    pub fn up_with_control(vms: &[&str]) -> Self {
+        let nothing = tempfile::tempdir().unwrap();
+        let tools = nothing.path().display().to_string();
+        Self::start(vms, "control", &["--tools", &tools], "")
+    }
+
     /// Starts a host with a policy.
     #[must_use]
     pub fn up_with_policy(vms: &[&str], policy: &str) -> Self {

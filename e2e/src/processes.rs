@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The processes of a daemon with a terminal dialog, by their names.
-pub const DAEMON_PROCESSES: [&str; 6] =
-    ["qfilexchgd", "broker", "attacher", "xs-gate", "xs-monitor", "dialog"];
+pub const DAEMON_PROCESSES: [&str; 7] =
+    ["qfilexchgd", "broker", "attacher", "xs-gate", "xs-monitor", "dialog", "control"];
 
 /// One process.
 #[derive(Debug, Clone)]
