@@ -201,6 +201,20 @@ fn receive_document(
     seq: Seq,
     options: Options,
 ) -> Result<u8, Failure> {
+    let timeout = options.timeout;
+    match prepare(session, source, seq, options) {
+        Ok((document, settings)) => receive::receive(session, document, &settings),
+        Err(failure) => Err(receive::ended_if_disposable(session, timeout, failure)),
+    }
+}
+
+/// What has to be there before a document is looked at.
+fn prepare(
+    session: &mut Session,
+    source: VmName,
+    seq: Seq,
+    options: Options,
+) -> Result<(receive::Arrival, Settings), Failure> {
     let settings = Settings::load()?;
     let device = session.devices.open_for_reading(Device::Incoming)?;
     // Before the change of user, after which nobody is root.
@@ -210,7 +224,7 @@ fn receive_document(
     let environment = if is_real_root { Environment::Root } else { Environment::Own };
     let (home, timeout) = (receiver.home, options.timeout);
     let document = receive::Arrival { source, seq, device, home, environment, timeout, progress };
-    receive::receive(session, document, &settings)
+    Ok((document, settings))
 }
 
 /// Becomes the user who receives.

@@ -73,6 +73,19 @@ pub fn receive(session: &mut Session, arrival: Arrival, settings: &Settings) -> 
     }
 }
 
+/// Nothing can be done about the document. By its name a DisposableVM then asks for its end, so that none lingers with
+/// nothing to do; what the settings say of it may be what cannot be read.
+pub fn ended_if_disposable(session: &mut Session, timeout: Duration, failure: Failure) -> Failure {
+    let name = session.read(&OwnPath::name()).ok().flatten().unwrap_or_default();
+    if !is_name_of_disposable(&name) {
+        return failure;
+    }
+    match session.request(&Verb::Killme, timeout, &mut |_reason| {}) {
+        Ok(()) => failure.with_remark("this DisposableVM has nothing left to do"),
+        Err(_) => failure,
+    }
+}
+
 /// `disp` and a number.
 fn is_name_of_disposable(name: &[u8]) -> bool {
     name.strip_prefix(DISPOSABLE_PREFIX.as_bytes())

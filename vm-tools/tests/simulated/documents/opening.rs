@@ -69,6 +69,16 @@ fn an_empty_document_is_one() {
 }
 
 #[test]
+fn a_disposable_vm_whose_settings_cannot_be_read_does_not_linger() {
+    let Some(mut host) = start() else { return };
+    fs::write(host.home("disp1").join("vm.toml"), "no such key = 1\n").unwrap();
+    let image = pendrive(&host, &document("file", b"x"));
+    host.attach_transaction(2, "work", 7, &image);
+    grant(&mut host, 2, "killme");
+    assert!(opened(&host).is_empty());
+}
+
+#[test]
 fn one_that_is_saved_by_rename_goes_back() {
     let Some(mut host) = start() else { return };
     open(&mut host, "file", b"old", "printf new > \"$1\".tmp; mv \"$1\".tmp \"$1\"");
