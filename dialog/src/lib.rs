@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod lines;
+pub mod queue;
 pub mod state;
 pub mod terminal;
 pub mod text;

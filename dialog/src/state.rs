@@ -1,12 +1,11 @@
 //! What the dialog does about each event: pure, and bounded by the number of questions that can be open.
 
-use std::collections::VecDeque;
-
-use protocol::dialog::{DialogCommand, DialogEvent, Notice, QUESTIONS_OPEN_MAX, Question, QuestionId};
+use protocol::dialog::{DialogCommand, DialogEvent, Notice, Question, QuestionId};
 use protocol::log::{Level, LogLine};
 
 use crate::answer::{self, Answer};
 use crate::lines::{Line, Lines, ends_mid_line};
+use crate::queue::{Breach, Queue};
 use crate::text;
 
 /// An empty line counts only after this long without any key, in milliseconds: a held Enter key answers
@@ -41,17 +40,6 @@ pub enum Action {
     End(Breach),
 }
 
-/// What the broker must not do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Breach {
-    /// More than [`QUESTIONS_OPEN_MAX`] open questions.
-    #[error("the broker asks more questions than may be open")]
-    TooMany,
-    /// Two open questions of one number.
-    #[error("the broker asks one question twice")]
-    Twice,
-}
-
 /// The open questions: one that is shown, the others behind it in the order in which they came.
 ///
 /// | state | `Ask` | `Withdraw` of the shown / a waiting one / another | input, its end | time over for the shown / a waiting one |
@@ -61,40 +49,23 @@ pub enum Breach {
 /// | one shown, some waiting | waits | next shown / forgotten / ignored | answered: next shown | next shown / forgotten |
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    shown: Option<Shown>,
-    waiting: VecDeque<Open>,
-    lines: Lines,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Open {
-    question: Question,
-    expires_at_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Shown {
-    open: Open,
-    /// When it was shown, or when something was typed last.
+    queue: Queue,
+    /// When a question was shown, or when something was typed last.
     quiet_since_ms: u64,
+    lines: Lines,
 }
 
 impl State {
     /// Whether a question is on the screen: only then is input read.
     #[must_use]
     pub fn is_asking(&self) -> bool {
-        self.shown.is_some()
+        self.queue.shown().is_some()
     }
 
     /// When [`Event::Tick`] is due, on the clock of `now_ms`.
     #[must_use]
     pub fn next_tick_ms(&self) -> Option<u64> {
-        let waiting = self.waiting.iter().map(|open| open.expires_at_ms);
-        waiting.chain(self.shown.iter().map(|shown| shown.open.expires_at_ms)).min()
-    }
-
-    fn knows(&self, id: QuestionId) -> bool {
-        self.shown.iter().map(|shown| &shown.open).chain(&self.waiting).any(|open| open.question.id == id)
+        self.queue.next_expiry_ms()
     }
 }
 
@@ -118,48 +89,41 @@ pub fn step(mut state: State, event: Event, now_ms: u64) -> (State, Vec<Action>)
 }
 
 fn expire(state: &mut State, now_ms: u64, actions: &mut Vec<Action>) {
-    state.waiting.retain(|open| open.expires_at_ms > now_ms);
-    if let Some(shown) = state.shown.take_if(|shown| shown.open.expires_at_ms <= now_ms) {
+    if let Some(open) = state.queue.expire(now_ms) {
         // The broker times out by itself; an answer from here would claim that the person had said no.
-        actions.push(Action::Print(text::expired(&shown.open.question)));
+        actions.push(Action::Print(text::expired(&open.question)));
     }
 }
 
 fn ask(state: &mut State, question: Question, now_ms: u64, actions: &mut Vec<Action>) {
-    if state.knows(question.id) {
-        actions.push(Action::End(Breach::Twice));
-    } else if state.waiting.len() + usize::from(state.shown.is_some()) >= QUESTIONS_OPEN_MAX {
-        actions.push(Action::End(Breach::TooMany));
-    } else {
-        let expires_at_ms = now_ms.saturating_add(u64::from(question.expires_ms));
-        state.waiting.push_back(Open { question, expires_at_ms });
+    if let Err(breach) = state.queue.add(question, now_ms) {
+        actions.push(Action::End(breach));
     }
 }
 
 /// A line for the person. A question that is on the screen gets its prompt again, so that it stays readable.
 fn tell(state: &State, notice: &Notice, actions: &mut Vec<Action>) {
     actions.push(Action::Print(text::notice(notice)));
-    if let Some(shown) = &state.shown {
-        actions.push(Action::Print(text::unclear(&shown.open.question)));
+    if let Some(shown) = state.queue.shown() {
+        actions.push(Action::Print(text::unclear(&shown.question)));
     }
 }
 
 fn withdraw(state: &mut State, id: QuestionId, actions: &mut Vec<Action>) {
-    state.waiting.retain(|open| open.question.id != id);
-    if let Some(shown) = state.shown.take_if(|shown| shown.open.question.id == id) {
-        actions.push(Action::Print(text::withdrawn(&shown.open.question)));
+    if let Some(open) = state.queue.withdraw(id) {
+        actions.push(Action::Print(text::withdrawn(&open.question)));
     }
 }
 
 fn input(state: &mut State, bytes: &[u8], now_ms: u64, actions: &mut Vec<Action>) {
-    let Some(shown) = &mut state.shown else {
+    let Some(shown) = state.queue.shown() else {
         // Settled while these bytes were on their way.
         state.lines.restart(ends_mid_line(bytes));
         return;
     };
-    let was_quiet = now_ms.saturating_sub(shown.quiet_since_ms) >= QUIET_MS_MIN;
-    shown.quiet_since_ms = now_ms;
-    let question = shown.open.question.clone();
+    let question = shown.question.clone();
+    let was_quiet = now_ms.saturating_sub(state.quiet_since_ms) >= QUIET_MS_MIN;
+    state.quiet_since_ms = now_ms;
     let mut rest = bytes.iter();
     // A held key fills the buffer with lines: only the first one can follow a time without keys.
     let mut is_first_line = true;
@@ -172,7 +136,7 @@ fn input(state: &mut State, bytes: &[u8], now_ms: u64, actions: &mut Vec<Action>
             Verdict::Answer(yes) => {
                 // What follows in these bytes was typed before the next question is there.
                 state.lines.restart(ends_mid_line(rest.as_slice()));
-                state.shown = None;
+                state.queue.settle();
                 actions.push(Action::Send(DialogEvent::Answer { id: question.id, yes }));
                 actions.push(Action::Print(text::answered(&question, yes)));
                 return;
@@ -204,8 +168,8 @@ fn judge(line: &Line, question: &Question, was_quiet: bool) -> Verdict {
 
 fn input_ended(state: &mut State, actions: &mut Vec<Action>) {
     state.lines = Lines::default();
-    if let Some(shown) = state.shown.take() {
-        let question = &shown.open.question;
+    if let Some(open) = state.queue.settle() {
+        let question = &open.question;
         let line = format!("nothing can be typed at the terminal: question {} is answered no", question.id.0);
         actions.push(Action::Send(DialogEvent::Answer { id: question.id, yes: false }));
         actions.push(Action::Send(DialogEvent::Log(LogLine::new(Level::Warning, &line))));
@@ -214,15 +178,13 @@ fn input_ended(state: &mut State, actions: &mut Vec<Action>) {
 }
 
 fn show_next(state: &mut State, now_ms: u64, actions: &mut Vec<Action>) {
-    if state.shown.is_some() {
-        return;
-    }
-    if let Some(open) = state.waiting.pop_front() {
+    let waiting_behind = state.queue.waiting().saturating_sub(1);
+    if let Some(open) = state.queue.show_next() {
         let remaining_ms = open.expires_at_ms.saturating_sub(now_ms);
         actions.push(Action::Drain);
-        actions.push(Action::Print(text::question(&open.question, state.waiting.len(), remaining_ms)));
+        actions.push(Action::Print(text::question(&open.question, waiting_behind, remaining_ms)));
         state.lines.restart(false);
-        state.shown = Some(Shown { open, quiet_since_ms: now_ms });
+        state.quiet_since_ms = now_ms;
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use protocol::dialog::{QuestionKind, Recipient};
+use protocol::dialog::{QUESTIONS_OPEN_MAX, QuestionKind, Recipient};
 use protocol::launch::LaunchFailure;
 use protocol::log::LogText;
 use protocol::types::VmName;
@@ -62,7 +62,7 @@ fn with_questions(count: u64) -> State {
 
 /// The numbers of the open questions, the shown one first.
 fn open(state: &State) -> Vec<u64> {
-    state.shown.iter().map(|shown| &shown.open).chain(&state.waiting).map(|open| open.question.id.0).collect()
+    state.queue.all().map(|open| open.question.id.0).collect()
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn input_that_has_ended_answers_every_question_with_no() {
         assert_eq!(answers(&actions), [answer(id, false)]);
         state = next;
     }
-    assert_eq!(step(state, Event::InputEnded, 10), (State::default(), Vec::new()));
+    assert_eq!(step(state.clone(), Event::InputEnded, 10), (state, Vec::new()));
 }
 
 fn any_event() -> impl Strategy<Value = Event> {

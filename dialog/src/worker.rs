@@ -9,7 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use sys::sandbox::Sandboxed;
 
-use crate::state::{Action, Breach, Event, State, step};
+use crate::queue::Breach;
+use crate::state::{Action, Event, State, step};
 use crate::terminal::{Drained, Input, Terminal};
 
 /// The broker's edge, seen from here.
