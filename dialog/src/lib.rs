@@ -9,4 +9,5 @@ pub mod queue;
 pub mod state;
 pub mod terminal;
 pub mod text;
+pub mod window;
 pub mod worker;
