@@ -57,7 +57,13 @@ pub fn withdrawn(question: &Question) -> String {
 /// What the person is told without being asked.
 #[must_use]
 pub fn notice(notice: &Notice) -> String {
-    let what = match notice {
+    format!("\nqfilexchgd: {}.\n", notice_sentence(notice))
+}
+
+/// The same without what is around it, and without a full stop.
+#[must_use]
+pub fn notice_sentence(notice: &Notice) -> String {
+    match notice {
         Notice::Decided { allowed, source, target, rule } => {
             let what = if *allowed { "allowed" } else { "denied" };
             format!("{source} -> {target} was {what} without a question, by {}", rule.as_str())
@@ -68,8 +74,7 @@ pub fn notice(notice: &Notice) -> String {
         Notice::TemplateBeingRebuilt => {
             String::from("the template of DisposableVMs is being rebuilt, which takes a while")
         }
-    };
-    format!("\nqfilexchgd: {what}.\n")
+    }
 }
 
 /// After the end of input.

@@ -13,6 +13,7 @@ fn question(id: u64) -> Question {
         source: VmName::new(b"work").unwrap(),
         target: Recipient::NewDisposable,
         size_mib: 64,
+        used_mib: 13,
         age_ms: 1500,
         rule: LogText::new("30-user.policy:4"),
         expires_ms: EXPIRES_MS,

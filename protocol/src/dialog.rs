@@ -14,6 +14,10 @@ use crate::types::VmName;
 /// Most questions that are open at once; a request beyond it is answered `busy`.
 pub const QUESTIONS_OPEN_MAX: usize = 64;
 
+/// The exit code of a dialog whose display is not there, or is gone (`EX_UNAVAILABLE` of sysexits.h). It is no mistake
+/// of the program's: it is started again when there is a display.
+pub const EXIT_NO_DISPLAY: u8 = 69;
+
 /// The number of one question, never used twice in one life of the broker, which no dialog outlives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct QuestionId(pub u64);

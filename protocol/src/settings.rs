@@ -3,7 +3,10 @@
 
 use bincode::{Decode, Encode};
 
-use crate::types::SizeMib;
+use crate::types::{SizeMib, VmName};
+
+/// Most VMs that the dialog can be told a label of.
+pub const LABELS_MAX: usize = 1024;
 
 /// Limits and times that the broker keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -123,4 +126,89 @@ pub enum Backing {
         /// The absolute path of the image directory, for `params` of the back end.
         directory: String,
     },
+}
+
+/// What the dialog with a window is told.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DialogSettings {
+    /// Number of the display: 0 for `:0`.
+    pub display: u32,
+    /// Number of the screen of that display.
+    pub screen: u32,
+    /// How large everything is.
+    pub scale: Scale,
+    /// How light it is.
+    pub theme: Theme,
+    /// The labels of VMs, at most [`LABELS_MAX`], each VM once.
+    pub labels: Vec<(VmName, Label)>,
+}
+
+/// How large the window is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Scale {
+    /// One pixel for each unit of length.
+    #[default]
+    Single,
+    /// Two, for displays with small pixels.
+    Double,
+}
+
+/// How light the window is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Theme {
+    /// Dark on light.
+    #[default]
+    Light,
+    /// Light on dark.
+    Dark,
+}
+
+/// The color of a VM's label, as Qubes OS has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Label {
+    /// `red`
+    Red,
+    /// `orange`
+    Orange,
+    /// `yellow`
+    Yellow,
+    /// `green`
+    Green,
+    /// `gray`
+    Gray,
+    /// `blue`
+    Blue,
+    /// `purple`
+    Purple,
+    /// `black`
+    Black,
+}
+
+impl Label {
+    /// Every label, in Qubes OS's order.
+    pub const ALL: [Self; 8] = [
+        Self::Red,
+        Self::Orange,
+        Self::Yellow,
+        Self::Green,
+        Self::Gray,
+        Self::Blue,
+        Self::Purple,
+        Self::Black,
+    ];
+
+    /// Its name in the configuration and on the screen.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Red => "red",
+            Self::Orange => "orange",
+            Self::Yellow => "yellow",
+            Self::Green => "green",
+            Self::Gray => "gray",
+            Self::Blue => "blue",
+            Self::Purple => "purple",
+            Self::Black => "black",
+        }
+    }
 }
