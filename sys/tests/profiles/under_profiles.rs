@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use sys::profile::{Landlock, Profile, Root};
 use sys::spawn::{Account, Child, Ended, Spawn};
 
-use crate::probe::{EXIT_HAPPENED, EXIT_REFUSED, READY, has_edge, has_heap};
+use crate::probe::{self, EXIT_HAPPENED, EXIT_REFUSED, READY, has_edge, has_heap};
 use crate::{ORDINARY_ID, PROBE, acts};
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -69,8 +69,9 @@ fn start_in(
         if by_landlock { directory.as_fd() } else { null.as_fd() }
     }));
     let program = File::open(std::env::current_exe().unwrap()).unwrap();
+    let place = probe::place(profile);
     let args: Vec<&std::ffi::OsStr> =
-        std::iter::once(profile.process).chain(args.iter().copied()).map(AsRef::as_ref).collect();
+        std::iter::once(place.as_str()).chain(args.iter().copied()).map(AsRef::as_ref).collect();
     // The nearest test of a change of accounts: only root can, and then the probe must be able to run its program.
     let account = sys::spawn::can_switch_accounts().then_some(Account { uid: ORDINARY_ID, gid: ORDINARY_ID });
     let child = how(&Spawn {
@@ -353,7 +354,7 @@ fn supervisor(act: &str, output: BorrowedFd<'_>) -> Child {
     Spawn {
         program: program.as_fd(),
         argv0: PROBE,
-        args: &[profile.process.as_ref(), act.as_ref()],
+        args: &[probe::place(profile).as_ref(), act.as_ref()],
         stdio: [null.as_fd(), output, std::io::stderr().as_fd()],
         descriptors: &[],
         account: None,
