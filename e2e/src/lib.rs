@@ -91,13 +91,30 @@ impl Host {
         Self::start(vms, "terminal", &more, "dvm * * allow\n")
     }
 
+    /// Starts a host whose dialog is a window on this display.
+    #[must_use]
+    pub fn up_with_window(vms: &[&str], display: &str) -> Self {
+        Self::start_with(vms, "window", &[], "", &[("DISPLAY", display), ("XAUTHORITY", "/dev/null")])
+    }
+
     fn start(vms: &[&str], dialog: &str, more: &[&str], policy: &str) -> Self {
+        Self::start_with(vms, dialog, more, policy, &[])
+    }
+
+    fn start_with(
+        vms: &[&str],
+        dialog: &str,
+        more: &[&str],
+        policy: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::Builder::new().prefix("qfx").tempdir().unwrap();
         let rules = directory.path().join("policy.d");
         std::fs::create_dir_all(&rules).unwrap();
         std::fs::write(rules.join("50-test.policy"), policy).unwrap();
         let mut command = Command::new(programs().join("xen-sim"));
         command.arg("up").arg("--dir").arg(directory.path()).args(["--dialog", dialog]).args(more);
+        command.envs(environment.iter().copied());
         for vm in vms {
             command.args(["--vm", vm]);
         }

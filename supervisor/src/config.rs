@@ -7,6 +7,7 @@ mod check;
 mod disposables;
 mod fault;
 mod raw;
+mod window;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use protocol::types::SizeMib;
 
 pub use disposables::{ASK_S_MAX, Disposables};
 pub use fault::ConfigError;
+pub use window::{DisplayName, Window};
 
 /// The configuration when the command line names none.
 pub const CONFIG_FILE: &str = "/etc/qfilexchgd/qfilexchgd.toml";
@@ -101,6 +103,8 @@ pub struct Dialog {
     pub wait_s_max: u32,
     /// Whether receivers may write to what they received.
     pub incoming_writable: bool,
+    /// How and where the window is shown, if it is.
+    pub window: Window,
 }
 
 /// Who may ask and order by `qfilexchgctl`, and where.
@@ -117,6 +121,8 @@ pub struct Control {
 pub enum DialogKind {
     /// On the terminal that the daemon was started from.
     Terminal,
+    /// In a window.
+    Window,
     /// By `qfilexchgctl` alone: a question waits there.
     Control,
     /// Not at all: every question is answered *no* at once.
@@ -133,8 +139,8 @@ impl DialogKind {
             "terminal" => Ok(Self::Terminal),
             "control" => Ok(Self::Control),
             "none" => Ok(Self::None),
-            "window" => Err("this build has no window dialog yet: use \"terminal\" or \"none\"".to_owned()),
-            _ => Err("the kind of dialog is \"terminal\", \"control\" or \"none\"".to_owned()),
+            "window" => Ok(Self::Window),
+            _ => Err("the kind of dialog is \"terminal\", \"window\", \"control\" or \"none\"".to_owned()),
         }
     }
 
@@ -142,7 +148,7 @@ impl DialogKind {
     #[must_use]
     pub fn has_process(self) -> bool {
         match self {
-            Self::Terminal => true,
+            Self::Terminal | Self::Window => true,
             Self::Control | Self::None => false,
         }
     }

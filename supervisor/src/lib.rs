@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod config;
 pub mod control_socket;
 pub mod directories;
+pub mod display;
 pub mod files;
 pub mod machine;
 pub mod memory_file;

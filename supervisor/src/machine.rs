@@ -10,16 +10,27 @@
 //! | `Renewing` | when it was the last: everything is started anew | (it has ended) | `Stopping` |
 //! | `Stopping` | when it was the last: the broker is ended | when it is the last: exit | (already) |
 //!
+//! A dialog whose display is missing is no failure: it does not count, and is tried again from time to time while the
+//! daemon serves.
+//!
 //! A unit that was started anew more than [`RESTARTS_MAX`] times within [`RESTART_WINDOW_MS`] ends the daemon.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use protocol::dialog::EXIT_NO_DISPLAY;
 use protocol::supervise::{Ending, Role, SupervisorNotice, SupervisorOrder};
 
 /// Most restarts of one unit within [`RESTART_WINDOW_MS`]. One more, and the daemon gives up.
 pub const RESTARTS_MAX: usize = 20;
 /// How long a restart counts, in milliseconds.
 pub const RESTART_WINDOW_MS: u64 = 60_000;
+
+/// How long after a dialog without a display the next one is tried, in milliseconds.
+pub const DISPLAY_RETRY_MS: u64 = 2_000;
+/// The same, at most: a display that takes a connection and refuses it is asked more and more rarely.
+pub const DISPLAY_RETRY_MS_MAX: u64 = 64_000;
+/// A dialog that lived so long, in milliseconds, had a display.
+const DISPLAY_SEEN_MS: u64 = 10_000;
 
 /// Processes that are started together, and ended when one of them ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +97,10 @@ pub enum Event {
     Order(SupervisorOrder),
     /// The broker closed its edge, does not read it, or said what is no order.
     BrokerLost,
+    /// The dialog was not started, because there is no display.
+    NoDisplay,
+    /// Time has passed.
+    Tick,
     /// Somebody wants the daemon to end.
     Terminate,
 }
@@ -133,6 +148,10 @@ pub struct Machine {
     lives: BTreeMap<Role, Life>,
     /// When each unit was started anew, oldest first, at most [`RESTARTS_MAX`] of each.
     restarts_ms: BTreeMap<Unit, VecDeque<u64>>,
+    /// When a dialog without a display is tried again.
+    dialog_due_ms: Option<u64>,
+    dialog_since_ms: u64,
+    display_retry_ms: u64,
 }
 
 impl Machine {
@@ -140,7 +159,22 @@ impl Machine {
     #[must_use]
     pub fn new(has_dialog: bool, has_launcher: bool) -> Self {
         let (lives, restarts_ms) = (BTreeMap::new(), BTreeMap::new());
-        Self { has_dialog, has_launcher, phase: Phase::Serving, lives, restarts_ms }
+        Self {
+            has_dialog,
+            has_launcher,
+            phase: Phase::Serving,
+            lives,
+            restarts_ms,
+            dialog_due_ms: None,
+            dialog_since_ms: 0,
+            display_retry_ms: DISPLAY_RETRY_MS,
+        }
+    }
+
+    /// When [`Event::Tick`] is due.
+    #[must_use]
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        self.dialog_due_ms.filter(|_| self.phase == Phase::Serving)
     }
 
     /// What an event means.
@@ -151,7 +185,12 @@ impl Machine {
             Event::Ended { role, how } => self.ended(role, how, now_ms, &mut actions),
             Event::Order(order) => self.ordered(order, &mut actions),
             Event::BrokerLost => self.kill(Role::Broker, &mut actions),
+            Event::NoDisplay => self.no_display(now_ms, &mut actions),
+            Event::Tick => self.tick(now_ms, &mut actions),
             Event::Terminate => self.terminate(&mut actions),
+        }
+        if actions.contains(&Action::Start(Unit::Dialog)) {
+            self.dialog_since_ms = now_ms;
         }
         actions
     }
@@ -193,12 +232,43 @@ impl Machine {
                 for sibling in unit.roles() {
                     self.kill(*sibling, actions);
                 }
-                if !unit.roles().iter().any(|sibling| self.lives.contains_key(sibling)) {
+                if role == Role::Dialog && how == Ending::Code(i32::from(EXIT_NO_DISPLAY)) {
+                    self.display_lost(now_ms);
+                } else if !unit.roles().iter().any(|sibling| self.lives.contains_key(sibling)) {
                     self.restart(unit, now_ms, actions);
                 }
             }
             Phase::Renewing => self.renew(now_ms, actions),
             Phase::Stopping => self.stop(actions),
+        }
+    }
+
+    /// The dialog has said that its display is gone.
+    fn display_lost(&mut self, now_ms: u64) {
+        let was_seen = now_ms.saturating_sub(self.dialog_since_ms) >= DISPLAY_SEEN_MS;
+        if was_seen {
+            self.display_retry_ms = DISPLAY_RETRY_MS;
+        }
+        self.dialog_due_ms = Some(now_ms.saturating_add(self.display_retry_ms));
+        self.display_retry_ms = self.display_retry_ms.saturating_mul(2).min(DISPLAY_RETRY_MS_MAX);
+    }
+
+    /// There was none to begin with. The broker does not know of this dialog.
+    fn no_display(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        self.lives.remove(&Role::Dialog);
+        match self.phase {
+            Phase::Serving => {
+                self.display_retry_ms = DISPLAY_RETRY_MS;
+                self.dialog_due_ms = Some(now_ms.saturating_add(DISPLAY_RETRY_MS));
+            }
+            Phase::Renewing => self.renew(now_ms, actions),
+            Phase::Stopping => self.stop(actions),
+        }
+    }
+
+    fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Serving && self.dialog_due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
+            self.start(Unit::Dialog, actions);
         }
     }
 
@@ -257,6 +327,9 @@ impl Machine {
     }
 
     fn start(&mut self, unit: Unit, actions: &mut Vec<Action>) {
+        if unit == Unit::Dialog {
+            self.dialog_due_ms = None;
+        }
         self.lives.extend(unit.roles().iter().map(|role| (*role, Life::Running)));
         actions.push(Action::Start(unit));
     }

@@ -33,7 +33,7 @@ usage:
 
 options:
   --config FILE   the configuration; /etc/qfilexchgd/qfilexchgd.toml when not given
-  --dialog KIND   terminal, control or none, instead of what the configuration says
+  --dialog KIND   terminal, window, control or none, instead of what the configuration says
   --check         only check the configuration and the policy
   --help          this text
   --version       the version
@@ -71,7 +71,10 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EXIT_USAGE,
-            Self::Config(_) | Self::Open(OpenError::Config(_) | OpenError::PolicyTooLong) => EXIT_CONFIG,
+            Self::Config(_)
+            | Self::Open(OpenError::Config(_) | OpenError::Display(_) | OpenError::PolicyTooLong) => {
+                EXIT_CONFIG
+            }
             Self::Open(OpenError::Directory { .. } | OpenError::Socket { .. } | OpenError::Io { .. })
             | Self::Run(_)
             | Self::Inherit(_)

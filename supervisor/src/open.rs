@@ -10,9 +10,10 @@ use protocol::supervise::Role;
 use rustix::fs::{Mode, OFlags};
 use sys::spawn::Account;
 
-use crate::config::{Config, ConfigError, HostKind};
+use crate::config::{Config, ConfigError, DialogKind, HostKind};
 use crate::control_socket::{self, SocketError};
 use crate::directories::{self, DirectoryError, JournalFiles};
+use crate::display::{Display, Environment};
 use crate::programs::Programs;
 use crate::runner::{self, Runner};
 use crate::{accounts, memory_file, settings, xenstored};
@@ -47,6 +48,9 @@ pub enum OpenError {
         /// Why not.
         error: std::io::Error,
     },
+    /// There is no telling which display the window belongs to.
+    #[error("the dialog's window: {0}")]
+    Display(String),
     /// There is more policy than fits.
     #[error("the policy and the tags are longer than a worker can be told: shorten them")]
     PolicyTooLong,
@@ -79,6 +83,8 @@ pub struct Opened {
     pub control_settings: OwnedFd,
     /// Where control listens.
     pub control_socket: OwnedFd,
+    /// The display, if the dialog has a window.
+    pub display: Option<Display>,
     /// What dvm-launcher is told.
     pub launcher_settings: OwnedFd,
     /// What runs the commands that make DisposableVMs, if any are made.
@@ -107,8 +113,8 @@ impl Opened {
                 Some(loops.map_err(|error| directory(Path::new("/dev"), error))?)
             }
         };
-        let programs =
-            Programs::open().map_err(|(path, errno)| OpenError::Io { path, error: errno.into() })?;
+        let programs = Programs::open(config.dialog.kind)
+            .map_err(|(path, errno)| OpenError::Io { path, error: errno.into() })?;
         // Tried once now: a wrong path must be an error of the start, not of a worker.
         xenstored::connect(&config.xenstored_socket).map_err(io(&config.xenstored_socket))?;
         let boot_id = settings::boot_id(&config.boot_id_file)?;
@@ -124,6 +130,13 @@ impl Opened {
         let control_socket =
             control_socket::listen(&path, group).map_err(|error| OpenError::Socket { path, error })?;
         let null = null()?;
+        let display = match config.dialog.kind {
+            DialogKind::Window => {
+                let found = Display::find(&config.dialog.window, Environment::own());
+                Some(found.map_err(OpenError::Display)?)
+            }
+            DialogKind::Terminal | DialogKind::Control | DialogKind::None => None,
+        };
         let in_memory = || io(Path::new("a file in memory"));
         let launcher_settings = runner::launcher_settings(&config.disposables).map_err(in_memory())?;
         let mut runner = None;
@@ -145,6 +158,7 @@ impl Opened {
             has_dialog: config.dialog.kind.has_process(),
             control_settings: memory("settings of control", &for_control)?,
             control_socket,
+            display,
             launcher_settings,
             runner,
         })

@@ -8,10 +8,14 @@ use protocol::supervise::Role;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::config::DialogKind;
 use crate::runner::RUNNER;
 
 /// Where packages put them.
 pub const PROGRAMS_DIRECTORY: &str = "/usr/lib/qfilexchgd";
+
+/// The program of the dialog with a window; its process is called as that of the other.
+const DIALOG_WINDOW: &str = "dialog-window";
 
 /// The opened programs.
 #[derive(Debug)]
@@ -26,16 +30,16 @@ impl Programs {
     ///
     /// # Errors
     /// The first one that is in neither place.
-    pub fn open() -> Result<Self, (PathBuf, Errno)> {
+    pub fn open(dialog: DialogKind) -> Result<Self, (PathBuf, Errno)> {
         let own = std::env::current_exe().ok();
-        let beside = own.as_deref().and_then(Path::parent).map(Self::open_in);
+        let beside = own.as_deref().and_then(Path::parent).map(|directory| Self::open_in(directory, dialog));
         match beside {
             Some(Ok(programs)) => Ok(programs),
-            Some(Err(_)) | None => Self::open_in(Path::new(PROGRAMS_DIRECTORY)),
+            Some(Err(_)) | None => Self::open_in(Path::new(PROGRAMS_DIRECTORY), dialog),
         }
     }
 
-    fn open_in(directory: &Path) -> Result<Self, (PathBuf, Errno)> {
+    fn open_in(directory: &Path, dialog: DialogKind) -> Result<Self, (PathBuf, Errno)> {
         let mut opened = BTreeMap::new();
         let open = |name| {
             let path = directory.join(name);
@@ -43,7 +47,7 @@ impl Programs {
                 .map_err(|errno| (path, errno))
         };
         for role in Role::ALL {
-            opened.insert(role, open(role.process())?);
+            opened.insert(role, open(program(role, dialog))?);
         }
         Ok(Self { opened, runner: open(RUNNER)? })
     }
@@ -61,19 +65,25 @@ impl Programs {
     }
 }
 
+fn program(role: Role, dialog: DialogKind) -> &'static str {
+    if role == Role::Dialog && dialog == DialogKind::Window { DIALOG_WINDOW } else { role.process() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn programs_are_taken_from_one_folder_or_not_at_all() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in Role::ALL.map(Role::process).into_iter().chain([RUNNER]) {
-            let missing = Programs::open_in(directory.path()).unwrap_err();
-            assert_eq!(missing.0, directory.path().join(name));
-            std::fs::write(directory.path().join(name), "").unwrap();
+        for dialog in [DialogKind::Terminal, DialogKind::Window] {
+            let directory = tempfile::tempdir().unwrap();
+            for name in Role::ALL.map(|role| program(role, dialog)).into_iter().chain([RUNNER]) {
+                let missing = Programs::open_in(directory.path(), dialog).unwrap_err();
+                assert_eq!(missing.0, directory.path().join(name));
+                std::fs::write(directory.path().join(name), "").unwrap();
+            }
+            let programs = Programs::open_in(directory.path(), dialog).unwrap();
+            assert!(Role::ALL.into_iter().all(|role| programs.of(role).is_some()));
         }
-        let programs = Programs::open_in(directory.path()).unwrap();
-        assert!(Role::ALL.into_iter().all(|role| programs.of(role).is_some()));
     }
 }

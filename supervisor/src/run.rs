@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::channel::{self, Channel, ChannelError};
 use protocol::supervise::{Ending, Role, SupervisorNotice, SupervisorOrder};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use sys::sandbox::Sandboxed;
 use sys::signals::Signals;
@@ -96,7 +96,7 @@ pub fn run(
     };
     loop {
         while let Some(event) = supervisor.events.pop_front() {
-            let now_ms = u64::try_from(supervisor.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let now_ms = supervisor.now_ms();
             for action in supervisor.machine.step(event, now_ms) {
                 if supervisor.perform(action)? == Turn::Over {
                     return Ok(());
@@ -104,6 +104,9 @@ pub fn run(
             }
         }
         supervisor.wait()?;
+        if supervisor.machine.next_tick_ms().is_some_and(|due_ms| due_ms <= supervisor.now_ms()) {
+            supervisor.events.push_back(Event::Tick);
+        }
     }
 }
 
@@ -115,6 +118,10 @@ enum Turn {
 }
 
 impl Supervisor {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn perform(&mut self, action: Action) -> Result<Turn, RunError> {
         match action {
             Action::Start(unit) => self.start(unit)?,
@@ -167,9 +174,21 @@ impl Supervisor {
     }
 
     fn start_one(&mut self, role: Role, stream: Option<&OwnedFd>) -> Result<(), RunError> {
+        let mut display = None;
+        if let (Role::Dialog, Some(place)) = (role, &mut self.opened.display) {
+            let attempt = place.connect(&self.opened.null);
+            if let Some(news) = place.news(&attempt) {
+                log(&news);
+            }
+            let Ok(connected) = attempt else {
+                self.events.push_back(Event::NoDisplay);
+                return Ok(());
+            };
+            display = Some(connected);
+        }
         let (far_end, workers_end) =
             channel::pair().map_err(|errno| io_error("making an edge")(errno.into()))?;
-        let child = workers::start(role, &self.opened, &workers_end, stream)?;
+        let child = workers::start(role, &self.opened, &workers_end, stream, display.as_ref())?;
         self.children.insert(role, child);
         if role == Role::Broker {
             self.broker = Some(Channel::new(far_end));
@@ -243,8 +262,12 @@ impl Supervisor {
             roles.push(*role);
             waiting.push(PollFd::from_borrowed_fd(child.pidfd(), PollFlags::IN));
         }
+        let timeout = self.machine.next_tick_ms().and_then(|due_ms| {
+            let left = Duration::from_millis(due_ms.saturating_sub(self.now_ms()));
+            Timespec::try_from(left).ok()
+        });
         loop {
-            match poll(&mut waiting, None) {
+            match poll(&mut waiting, timeout.as_ref()) {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(io_error("waiting")(errno.into())),
                 Ok(_) => break,

@@ -8,6 +8,7 @@ use protocol::supervise::Role;
 use sys::profile::{Profile, Stdio};
 use sys::spawn::{Child, Spawn, SpawnError};
 
+use crate::display::Connected;
 use crate::open::Opened;
 use crate::{memory_file, xenstored};
 
@@ -39,12 +40,13 @@ pub enum WorkerError {
 
 /// The profile of a worker.
 #[must_use]
-pub fn profile(role: Role) -> &'static Profile {
+pub fn profile(role: Role, dialog_has_window: bool) -> &'static Profile {
     match role {
         Role::Broker => &sandbox_profiles::BROKER,
         Role::Monitor => &sandbox_profiles::XS_MONITOR,
         Role::Gate => &sandbox_profiles::XS_GATE,
         Role::Attacher => &sandbox_profiles::ATTACHER,
+        Role::Dialog if dialog_has_window => &sandbox_profiles::DIALOG_WINDOW,
         Role::Dialog => &sandbox_profiles::DIALOG_TERMINAL,
         Role::Launcher => &sandbox_profiles::DVM_LAUNCHER,
         Role::Control => &sandbox_profiles::CONTROL,
@@ -52,7 +54,8 @@ pub fn profile(role: Role) -> &'static Profile {
 }
 
 /// Starts a worker. `edge` is its end of the edge to the broker (to the supervisor, for the broker itself), and
-/// `stream` that of the one between gate and monitor, or between launcher and runner.
+/// `stream` that of the one between gate and monitor, or between launcher and runner; `display` is for a dialog with a
+/// window.
 ///
 /// # Errors
 /// [`WorkerError`]; nothing is left running then.
@@ -61,6 +64,7 @@ pub fn start(
     opened: &Opened,
     edge: &OwnedFd,
     stream: Option<&OwnedFd>,
+    display: Option<&Connected>,
 ) -> Result<Child, WorkerError> {
     let fault = |tried| move |error| WorkerError::Io { role, tried, error };
     let xenstored = match role {
@@ -70,8 +74,11 @@ pub fn start(
         }
         Role::Broker | Role::Monitor | Role::Dialog | Role::Launcher | Role::Control => None,
     };
-    let named = named(role, opened, edge, stream, xenstored.as_ref());
-    let profile = profile(role);
+    let mut named = named(role, opened, edge, stream, xenstored.as_ref());
+    if let Some(Connected { socket, xauthority }) = display {
+        named.extend([("display", socket.as_fd()), ("xauthority", xauthority.as_fd())]);
+    }
+    let profile = profile(role, opened.display.is_some());
     let mut descriptors = Vec::new();
     for name in profile.descriptors {
         descriptors.push(*named.get(name).ok_or(WorkerError::Descriptor { role, name })?);
@@ -126,7 +133,9 @@ fn named<'a>(
         ],
         Role::Gate => vec![("edge", Some(edge)), ("xenstored", xenstored), ("monitor", stream)],
         Role::Monitor => vec![("edge", Some(edge)), ("gate", stream)],
-        Role::Dialog => vec![("edge", Some(edge))],
+        Role::Dialog => {
+            vec![("edge", Some(edge)), ("settings", opened.display.as_ref().map(|display| &display.settings))]
+        }
         Role::Launcher => {
             vec![("edge", Some(edge)), ("settings", Some(&opened.launcher_settings)), ("runner", stream)]
         }
@@ -147,6 +156,7 @@ fn shared(role: Role, opened: &Opened) -> Vec<&OwnedFd> {
         Role::Attacher => vec![&opened.attacher_settings],
         Role::Launcher => vec![&opened.launcher_settings],
         Role::Control => vec![&opened.control_settings],
-        Role::Monitor | Role::Gate | Role::Dialog => Vec::new(),
+        Role::Dialog => opened.display.iter().map(|display| &display.settings).collect(),
+        Role::Monitor | Role::Gate => Vec::new(),
     }
 }

@@ -54,8 +54,7 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn a_command_line_that_makes_no_sense_is_refused() {
-    for arguments in [&["--frob"][..], &["file"], &["--config"], &["--dialog", "window"], &["--dialog", "x"]]
-    {
+    for arguments in [&["--frob"][..], &["file"], &["--config"], &["--dialog", "x"]] {
         let output = qfilexchgd(arguments);
         assert_eq!(output.status.code(), Some(EXIT_USAGE), "{arguments:?}: {}", said(&output));
     }

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod run;
+mod screenshots;
 mod test;
 mod workspace;
 
@@ -19,6 +20,7 @@ usage:
   cargo xtask test           everything that must hold before a change is accepted
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
+  cargo xtask screenshots    make the pictures in docs/screenshots/ anew
 ";
 
 /// What a command comes to: nothing, or a sentence about what went wrong.
@@ -47,6 +49,10 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
     match command.to_str() {
         Some("bench") => bench::main(arguments),
         Some("demo") => demo::main(arguments),
+        Some("screenshots") => {
+            no_more(arguments)?;
+            screenshots::main()
+        }
         Some("test") => {
             no_more(arguments)?;
             test::main()

@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::run;
 
 /// Every program of the product, and those that the developer's commands need.
-pub const PROGRAMS: [&str; 16] = [
+pub const PROGRAMS: [&str; 19] = [
     "qfilexchgd",
     "broker",
     "xs-monitor",
@@ -15,6 +15,7 @@ pub const PROGRAMS: [&str; 16] = [
     "attacher",
     "dialog",
     "control",
+    "dialog-window",
     "dvm-launcher",
     "dvm-runner",
     "qfilexchgctl",
@@ -24,6 +25,8 @@ pub const PROGRAMS: [&str; 16] = [
     "qvm-open-in-dvm",
     "qubes_penctl",
     "qubes_add_pendrive_script",
+    "qvm-send-dialog",
+    "arrival-notice",
 ];
 /// The program that plays the host.
 pub const SIMULATOR: &str = "xen-sim";

@@ -9,7 +9,8 @@ use toml::Spanned;
 
 use super::disposables::disposables;
 use super::fault::Fault;
-use super::raw::{Key, RawAccounts, RawConfig, RawControl, RawDialog, RawImages};
+use super::raw::{Key, RawAccounts, RawConfig, RawControl, RawImages};
+use super::window::window;
 use super::{Account, Accounts, Config, Control, Dialog, DialogKind, HostKind, Images, PATH_BYTES_MAX};
 
 /// Smallest and largest pendrive in MiB that can be configured: FAT32 begins at 33 MiB.
@@ -64,7 +65,7 @@ pub(super) fn check(text: &str) -> Result<Config, Fault> {
         journal_directory: path(&raw.journal.directory, "/var/lib/qfilexchgd/journal")?,
         policy_directory: path(&raw.policy.directory, "/etc/qfilexchgd/policy.d")?,
         tags_file: path(&raw.policy.tags_file, "/etc/qfilexchgd/tags")?,
-        dialog: dialog(&raw.dialog)?,
+        dialog: dialog(&raw)?,
         control: control(&raw.control, host)?,
         disposables: disposables(&raw.disposables)?,
         accounts: accounts(&raw.accounts, host)?,
@@ -113,7 +114,8 @@ fn images(raw: &RawImages, host: HostKind) -> Result<Images, Fault> {
     }
 }
 
-fn dialog(raw: &RawDialog) -> Result<Dialog, Fault> {
+fn dialog(raw: &RawConfig) -> Result<Dialog, Fault> {
+    let (raw, labels) = (&raw.dialog, &raw.labels);
     let kind = match &raw.kind {
         Some(key) => DialogKind::from_name(key.get_ref()).map_err(|text| at(key, &text))?,
         None => DialogKind::Terminal,
@@ -123,6 +125,7 @@ fn dialog(raw: &RawDialog) -> Result<Dialog, Fault> {
         question_s_max: number(&raw.question_s_max, 60, &QUESTION_S)?,
         wait_s_max: number(&raw.wait_s_max, 600, &WAIT_S)?,
         incoming_writable: raw.incoming_writable.as_ref().is_some_and(|key| *key.get_ref()),
+        window: window(raw, labels)?,
     })
 }
 

@@ -1,6 +1,8 @@
 //! The configuration file as it is written: which sections and keys there are, and of what type. Bounds and
 //! defaults are the business of the parent module.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -17,6 +19,7 @@ pub(super) struct RawConfig {
     pub policy: RawPolicy,
     pub dialog: RawDialog,
     pub control: RawControl,
+    pub labels: BTreeMap<String, Spanned<String>>,
     pub disposables: RawDisposables,
     pub accounts: RawAccounts,
 }
@@ -67,6 +70,10 @@ pub(super) struct RawDialog {
     pub question_s_max: Key<i64>,
     pub wait_s_max: Key<i64>,
     pub incoming_writable: Key<bool>,
+    pub display: Key<String>,
+    pub xauthority: Key<String>,
+    pub scale: Key<i64>,
+    pub theme: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,7 +118,7 @@ impl RawConfig {
     /// Whether every key there is has a value. Written without `..`, so that a new key does not compile until
     /// it is listed here, and then fails the test of the shipped file until it is documented there.
     pub fn is_complete(&self) -> bool {
-        let Self { host, images, journal, policy, dialog, control, disposables, accounts } = self;
+        let Self { host, images, journal, policy, dialog, control, labels: _, disposables, accounts } = self;
         let RawHost { kind, xenstored_socket, boot_id_file } = host;
         let host = [kind, xenstored_socket, boot_id_file].iter().all(|key| key.is_some());
         let RawImages {
@@ -147,9 +154,19 @@ impl RawConfig {
         let RawJournal { directory: journal } = journal;
         let RawPolicy { directory, tags_file } = policy;
         let policy = directory.is_some() && tags_file.is_some();
-        let RawDialog { kind, question_s_max, wait_s_max, incoming_writable } = dialog;
+        let RawDialog {
+            kind,
+            question_s_max,
+            wait_s_max,
+            incoming_writable,
+            display,
+            xauthority,
+            scale,
+            theme,
+        } = dialog;
+        let window = [display, xauthority, theme].iter().all(|key| key.is_some()) && scale.is_some();
         let times = question_s_max.is_some() && wait_s_max.is_some();
-        let dialog = kind.is_some() && incoming_writable.is_some() && times;
+        let dialog = kind.is_some() && incoming_writable.is_some() && times && window;
         let RawControl { socket, group } = control;
         let control = socket.is_some() && group.is_some();
         let RawAccounts {

@@ -111,12 +111,12 @@ fn a_value_at_odds_with_another_is_refused_at_its_place() {
 }
 
 #[test]
-fn the_window_is_refused_until_there_is_one() {
+fn a_kind_of_dialog_that_there_is_not_is_refused() {
     assert_eq!(
-        refused("[dialog]\nkind = \"window\"\n"),
-        "f.toml:2:8: this build has no window dialog yet: use \"terminal\" or \"none\""
+        refused("[dialog]\nkind = \"windows\"\n"),
+        "f.toml:2:8: the kind of dialog is \"terminal\", \"window\", \"control\" or \"none\""
     );
-    assert!(refused("[dialog]\nkind = \"\"\n").contains("\"terminal\", \"control\" or \"none\""));
+    assert!(refused("[dialog]\nkind = \"\"\n").contains("\"window\", \"control\" or \"none\""));
     assert!(refused("[host]\nkind = \"kvm\"\n").contains("\"xen\" or \"simulated\""));
 }
 

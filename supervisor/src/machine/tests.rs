@@ -186,6 +186,61 @@ fn a_broker_that_ends_too_often_ends_the_daemon() {
     }
 }
 
+fn end_without_display(machine: &mut Machine, now_ms: u64) -> Vec<Action> {
+    let how = Ending::Code(i32::from(EXIT_NO_DISPLAY));
+    machine.step(Event::Ended { role: Role::Dialog, how }, now_ms)
+}
+
+#[test]
+fn a_missing_display_never_ends_the_daemon_and_the_dialog_comes_with_the_display() {
+    let mut machine = serving();
+    assert_eq!(machine.step(Event::NoDisplay, 0), []);
+    for count in 1..1000 {
+        let due_ms = count * DISPLAY_RETRY_MS;
+        assert_eq!(machine.next_tick_ms(), Some(due_ms));
+        assert_eq!(machine.step(Event::Tick, due_ms - 1), []);
+        assert_eq!(machine.step(Event::Tick, due_ms), [Action::Start(Unit::Dialog)]);
+        assert_eq!(machine.next_tick_ms(), None);
+        assert_eq!(machine.step(Event::NoDisplay, due_ms), []);
+    }
+}
+
+#[test]
+fn a_display_that_refuses_is_asked_more_and_more_rarely() {
+    let mut machine = serving();
+    let (mut now_ms, mut waited_ms) = (0, Vec::new());
+    for _ in 0..8 {
+        let actions = end_without_display(&mut machine, now_ms);
+        assert!(matches!(actions[..], [Action::Tell(SupervisorNotice::Ended { role: Role::Dialog, .. })]));
+        let due_ms = machine.next_tick_ms().unwrap();
+        waited_ms.push(due_ms - now_ms);
+        now_ms = due_ms;
+        assert_eq!(machine.step(Event::Tick, now_ms), [Action::Start(Unit::Dialog)]);
+    }
+    assert_eq!(waited_ms, [2000, 4000, 8000, 16_000, 32_000, 64_000, 64_000, 64_000]);
+    // One that was there for a while is looked for soon.
+    end_without_display(&mut machine, now_ms + 20_000);
+    assert_eq!(machine.next_tick_ms(), Some(now_ms + 22_000));
+}
+
+#[test]
+fn a_dialog_that_has_no_display_delays_neither_the_end_nor_a_renewal() {
+    let mut machine = serving();
+    machine.step(Event::NoDisplay, 1);
+    machine.step(Event::Terminate, 5);
+    assert_eq!(machine.next_tick_ms(), None);
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher] {
+        assert_eq!(end(&mut machine, role, 6), []);
+    }
+    assert_eq!(end(&mut machine, Role::Gate, 7), [Action::Kill(Role::Broker)]);
+    let mut machine = serving();
+    end(&mut machine, Role::Broker, 5);
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
+        assert_eq!(end(&mut machine, role, 6), []);
+    }
+    assert_eq!(machine.step(Event::NoDisplay, 7), Unit::ALL.map(Action::Start));
+}
+
 /// Whatever comes in whatever order: only what lives is killed, only what does not live is started, and the
 /// daemon never waits for an end that will not come.
 #[test]

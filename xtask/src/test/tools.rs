@@ -9,12 +9,12 @@ const TOOLS: [(&str, &str); 11] = [
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
     ("xenstore-read", "xenstore-utils"),
+    ("Xvfb", "xvfb"),
+    ("xdotool", "xdotool"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
     ("desktop-file-validate", "desktop-file-utils"),
     ("zenity", "zenity"),
-    ("Xvfb", "xvfb"),
-    ("xdotool", "xdotool"),
     ("python3", "python3-venv"),
 ];
 const FOLDERS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
