@@ -263,7 +263,8 @@ fn a_question_about_a_disposable_names_it_as_one() {
     let new = Question { target: Recipient::NewDisposable, ..question(1) };
     let (_, actions) = step(State::default(), Event::Command(DialogCommand::Ask(new)), 0);
     assert!(
-        screen(&actions).contains("work wants to send its pendrive (up to 64 MiB) to a new DisposableVM.")
+        screen(&actions)
+            .contains("work wants to send its pendrive (5 of 64 MiB used) to a new DisposableVM.")
     );
 }
 

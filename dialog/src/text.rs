@@ -8,20 +8,21 @@ use protocol::dialog::{Notice, Question, QuestionKind};
 pub fn question(question: &Question, more_waiting: usize, remaining_ms: u64) -> String {
     let number = question.id.0;
     let more = if more_waiting == 0 { String::new() } else { format!(" ({more_waiting} more waiting)") };
-    let Question { source, target, size_mib, .. } = question;
+    let Question { source, target, size_mib, used_mib, .. } = question;
     let matter = match question.kind {
         QuestionKind::Transfer => {
-            format!("{source} wants to send its pendrive (up to {size_mib} MiB) to {target}.")
+            format!("{source} wants to send its pendrive ({used_mib} of {size_mib} MiB used) to {target}.")
         }
         QuestionKind::WaitForReceiver => format!(
-            "{target} still holds an earlier pendrive. Shall the one of {source} (up to {size_mib} MiB) wait for it?"
+            "{target} still holds an earlier pendrive. Shall the one of {source} ({used_mib} of {size_mib} MiB used) wait for it?"
         ),
     };
     let rule = question.rule.as_str();
+    let age = question.age_ms / 1000;
     let seconds = remaining_ms.div_ceil(1000);
     let prompt = prompt(question);
     format!(
-        "\nqfilexchgd: question {number}{more}\n  {matter}\n  Asked by: {rule}. No answer within {seconds} s means no.\n  {prompt}"
+        "\nqfilexchgd: question {number}{more}\n  {matter}\n  Asked by: {rule}. Asked {age} s ago. No answer within {seconds} s means no.\n  {prompt}"
     )
 }
 

@@ -159,8 +159,9 @@ fn answer(id: u64, yes: bool) -> DialogEvent {
 fn questions_are_answered_one_after_the_other() {
     for mut dialog in all_dialogs() {
         dialog.ask(3, 60_000);
-        dialog.see("qfilexchgd: question 3\n  work wants to send its pendrive (up to 64 MiB) to vault.\n");
-        dialog.see("Asked by: 30-user.policy:4. No answer within 60 s means no.\n");
+        dialog
+            .see("qfilexchgd: question 3\n  work wants to send its pendrive (5 of 64 MiB used) to vault.\n");
+        dialog.see("Asked by: 30-user.policy:4. Asked 0 s ago. No answer within 60 s means no.\n");
         dialog.see("refuses: ");
         dialog.ask(4, 60_000);
         dialog.ask(5, 60_000);
