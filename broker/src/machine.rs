@@ -42,7 +42,9 @@ use launches::Launches;
 pub use disposables::{Disposable, SEEN_MS_MAX, Stage};
 pub use launches::LAUNCH_AGAIN_MS;
 pub use requests::{NOTICE_MS_MIN, SIZE_MIB_MIN};
-pub use state::{ANSWERED_PER_VM_MAX, Asker, Deferred, Pendrive, Place, Receiver, RequestKey, Target, Vm};
+pub use state::{
+    ANSWERED_PER_VM_MAX, Asker, Deferred, Matter, Pendrive, Place, Receiver, RequestKey, Target, Vm,
+};
 
 /// Most running VMs that take part; the monitor has its own, equal limit.
 pub const VMS_MAX: usize = 1024;

@@ -83,12 +83,18 @@ impl Host {
     /// Starts a host that makes DisposableVMs without asking, in which this opens documents: the words of `open_with`.
     #[must_use]
     pub fn up_with_editor(vms: &[&str], open_with: &[&str]) -> Self {
+        Self::up_with_template(vms, open_with, &[])
+    }
+
+    /// The same, with options of `xen-sim up` that say what DisposableVMs are made from.
+    #[must_use]
+    pub fn up_with_template(vms: &[&str], open_with: &[&str], options: &[&str]) -> Self {
         let settings = tempfile::NamedTempFile::new().unwrap();
         let words: Vec<String> = open_with.iter().map(|word| format!("{word:?}")).collect();
         let text = format!("open_with = [{}]\nhand_over_s = 1\n", words.join(", "));
         std::fs::write(settings.path(), text).unwrap();
         let more = ["--disposables", "--vm-config", settings.path().to_str().unwrap()];
-        Self::start(vms, "terminal", &more, "dvm * * allow\n")
+        Self::start(vms, "terminal", &[&more, options].concat(), "dvm * * allow\n")
     }
 
     /// Starts a host whose dialog is a window on this display.

@@ -248,3 +248,51 @@ fn l23_a_host_that_makes_none_says_so() {
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("this host makes no DisposableVMs"), "{}", ran.stderr);
 }
+
+/// A program that makes what DisposableVMs are made from, and counts how often.
+fn rebuilder(folder: &std::path::Path, line: &str) -> String {
+    let program = folder.join("rebuild");
+    std::fs::write(&program, format!("#!/bin/sh\necho x >> {0}/runs\n{line}\n", folder.display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_template_that_is_missing_is_rebuilt_with_a_notice_before_the_first_use_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("template");
+    let program = rebuilder(folder.path(), &format!("touch {}", template.display()));
+    let options = ["--disposable-template", template.to_str().unwrap(), "--disposable-rebuild", &program];
+    let host = Host::up_with_template(&["mail"], &EDITOR, &options);
+    for name in ["one", "two"] {
+        write(&host, "mail", name, DRAFT);
+        open(&host, &[name]);
+        host.wait_for(name, || read(&host, "mail", name) == "a letter\n");
+    }
+    host.wait_until_disposed();
+    let notice = "the template of DisposableVMs is being rebuilt";
+    assert_eq!(host.output().matches(notice).count(), 1, "{}", host.output());
+    assert_eq!(std::fs::read_to_string(folder.path().join("runs")).unwrap(), "x\n");
+}
+
+#[test]
+fn l6_l23_a_disposable_vm_that_cannot_be_made_is_told_to_both_and_the_pendrive_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("template");
+    let program = rebuilder(folder.path(), "exit 3");
+    let options = ["--disposable-template", template.to_str().unwrap(), "--disposable-rebuild", &program];
+    let host = Host::up_with_template(&["mail"], &EDITOR, &options);
+    write(&host, "mail", "letter.txt", DRAFT);
+    let ran = host.exec("mail", &["qvm-open-in-dvm", "letter.txt"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("no DisposableVM could be started"), "{}", ran.stderr);
+    let notice = "there is no DisposableVM for mail: rebuilding the template of DisposableVMs failed";
+    host.wait_for("the notice", || host.output().contains(notice));
+    assert_eq!(host.devices("mail"), ["xvdg"]);
+    assert_eq!(read(&host, "mail", "letter.txt"), DRAFT);
+    // The pendrive is used again once there is a template.
+    std::fs::write(&template, "").unwrap();
+    let ran = host.exec("mail", &["qvm-open-in-dvm", "--reuse", "letter.txt"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    host.wait_for("the edited document", || read(&host, "mail", "letter.txt") == "a letter\n");
+}

@@ -21,7 +21,7 @@ use protocol::log::Level;
 use protocol::reply::{Code, Detail};
 use protocol::types::{Domid, ImageId, Seq, VmName};
 
-use super::{Asker, Machine, Place, Receiver, Surroundings, Target};
+use super::{Asker, Machine, Matter, Place, Receiver, Surroundings, Target};
 use crate::journal::Record;
 
 /// How long a domain that the toolstack has made may take to be seen by the monitor, in milliseconds.
@@ -238,7 +238,7 @@ impl Machine {
         if let Some((image, at, asker)) = self.waits_for(number) {
             self.place(image, Place::Clean { at }, around);
             self.answer(&asker, Code::Failed, Detail::DisposableFailed, around);
-            self.tell_person(at, around, |source| Notice::CreationFailed { source, reason });
+            self.tell_person(at, Matter::Failure, around, |source| Notice::CreationFailed { source, reason });
         }
         self.end_disposable(number, around);
     }

@@ -10,7 +10,7 @@ use protocol::launch::{
 use protocol::log::Level;
 use protocol::supervise::Role;
 
-use super::{Action, Machine, ORDER_MS_MAX, Stage, Surroundings};
+use super::{Action, Machine, Matter, ORDER_MS_MAX, Stage, Surroundings};
 
 /// How long the broker waits before it orders again to destroy what is still there, in milliseconds.
 pub const LAUNCH_AGAIN_MS: u64 = 5_000;
@@ -123,7 +123,7 @@ impl Machine {
         };
         self.log(Level::Info, format!("the template is rebuilt before {number} is made"));
         if let Some(owner) = self.disposables.get(&number).map(|disposable| disposable.owner) {
-            self.tell_person(owner, around, |_| Notice::TemplateBeingRebuilt);
+            self.tell_person(owner, Matter::Rebuild, around, |_| Notice::TemplateBeingRebuilt);
         }
     }
 

@@ -9,8 +9,8 @@ use protocol::request::{Request, Verb};
 use protocol::types::{Device, Domid, ImageId, Seq, SizeMib, VmName};
 
 use super::{
-    Action, Asker, Deferred, Machine, Pendrive, Place, Receiver, RequestKey, Surroundings, Target, VMS_MAX,
-    Vm,
+    Action, Asker, Deferred, Machine, Matter, Pendrive, Place, Receiver, RequestKey, Surroundings, Target,
+    VMS_MAX, Vm,
 };
 use crate::journal::Record;
 
@@ -237,7 +237,7 @@ impl Machine {
         self.log(Level::Info, format!("{name} -> {recipient}: {} ({origin})", decision.action.word()));
         if decision.notify && decision.action != PolicyAction::Ask {
             let allowed = decision.action == PolicyAction::Allow;
-            self.tell_person(asker.domid, around, |source| Notice::Decided {
+            self.tell_person(asker.domid, Matter::Decision, around, |source| Notice::Decided {
                 allowed,
                 source,
                 target: recipient,
@@ -251,19 +251,21 @@ impl Machine {
         }
     }
 
-    /// Tells the person something about a VM, for each VM at most once in [`NOTICE_MS_MIN`]: a VM that is denied
+    /// Tells the person something about a VM, each matter of each VM at most once in [`NOTICE_MS_MIN`]: a VM that is denied
     /// again and again must not fill the screen (L18).
     pub(super) fn tell_person(
         &mut self,
         about: Domid,
+        matter: Matter,
         around: &Surroundings<'_>,
         notice: impl FnOnce(VmName) -> Notice,
     ) {
         let Some(vm) = self.vms.get_mut(&about) else { return };
-        if self.dialog.is_none() || around.now < vm.quiet_until {
+        let quiet_until = vm.quiet_until.get(&matter).copied().unwrap_or_default();
+        if self.dialog.is_none() || around.now < quiet_until {
             return;
         }
-        vm.quiet_until = around.now.saturating_add(NOTICE_MS_MIN);
+        vm.quiet_until.insert(matter, around.now.saturating_add(NOTICE_MS_MIN));
         let notice = notice(vm.name.clone());
         self.actions.push(Action::Dialog(DialogCommand::Tell(notice)));
     }

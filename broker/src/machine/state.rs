@@ -1,6 +1,6 @@
 //! What the broker knows of VMs and pendrives.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bincode::{Decode, Encode};
 use protocol::dialog::{QuestionId, Recipient};
@@ -53,6 +53,18 @@ pub struct Deferred {
     pub key: RequestKey,
 }
 
+/// What the person can be told about a VM without being asked. Each has its own pause: a rebuild that was just told must
+/// not hide that it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Matter {
+    /// A decision of the policy.
+    Decision,
+    /// The template of DisposableVMs is rebuilt.
+    Rebuild,
+    /// A DisposableVM could not be made.
+    Failure,
+}
+
 /// A running VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vm {
@@ -66,8 +78,8 @@ pub struct Vm {
     pub answered: VecDeque<RequestKey>,
     /// A request that waits until the daemon can decide it.
     pub deferred: Option<Deferred>,
-    /// When the person may be told of the policy's decisions about this VM again.
-    pub quiet_until: u64,
+    /// When the person may be told of each matter about this VM again.
+    pub quiet_until: BTreeMap<Matter, u64>,
     /// Requests that wait for their final reply, and when they were first seen.
     pub open_since: Vec<(RequestKey, u64)>,
 }
@@ -82,7 +94,7 @@ impl Vm {
             last_seen: None,
             answered: VecDeque::new(),
             deferred: None,
-            quiet_until: 0,
+            quiet_until: BTreeMap::new(),
             open_since: Vec::new(),
         }
     }

@@ -377,8 +377,13 @@ fn a_launcher_that_says_what_nothing_asked_for_is_ended() {
         (world.restarts.as_slice(), world.notices.as_slice()),
         (&[][..], &[Notice::TemplateBeingRebuilt][..])
     );
+    let outcome = LaunchOutcome::Failed(LaunchFailure::RebuildFailed);
+    world.launches.clear();
+    world.event(Event::Launcher(LaunchReply::Finished { id, outcome }));
+    let failed = Notice::CreationFailed { source: name("mail"), reason: LaunchFailure::RebuildFailed };
+    assert_eq!(world.notices, [Notice::TemplateBeingRebuilt, failed], "the one does not hide the other");
     world.event(Event::Launcher(LaunchReply::Rebuilding { id }));
-    assert_eq!(world.restarts, [Role::Launcher], "once for each order");
+    assert_eq!(world.restarts, [Role::Launcher], "not after the order's end");
 }
 
 #[test]
