@@ -315,7 +315,8 @@ impl Supervisor {
 
 /// Writes a line to the log. Nothing can be done about a log that cannot be written.
 pub fn log(text: &str) {
-    let _ = writeln!(io::stderr(), "qfilexchgd: {text}");
+    // In one piece, so that lines of other processes do not come between.
+    let _ = io::stderr().write_all(format!("qfilexchgd: {text}\n").as_bytes());
 }
 
 fn io_error(tried: &'static str) -> impl FnOnce(io::Error) -> RunError {

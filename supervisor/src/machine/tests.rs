@@ -229,13 +229,13 @@ fn a_dialog_that_has_no_display_delays_neither_the_end_nor_a_renewal() {
     machine.step(Event::NoDisplay, 1);
     machine.step(Event::Terminate, 5);
     assert_eq!(machine.next_tick_ms(), None);
-    for role in [Role::Monitor, Role::Attacher, Role::Launcher] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Control] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(end(&mut machine, Role::Gate, 7), [Action::Kill(Role::Broker)]);
     let mut machine = serving();
     end(&mut machine, Role::Broker, 5);
-    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Gate] {
+    for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Control, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
     assert_eq!(machine.step(Event::NoDisplay, 7), Unit::ALL.map(Action::Start));
