@@ -1,0 +1,10 @@
+complete -c qubes_penctl -f
+complete -c qubes_penctl -l timeout -x -d 'How long to wait for dom0, in seconds'
+complete -c qubes_penctl -l progress -d 'Say what dom0 waits for'
+complete -c qubes_penctl -l help -d 'Show usage'
+complete -c qubes_penctl -l version -d 'Show the version'
+complete -c qubes_penctl -n __fish_use_subcommand -a new -d 'An empty pendrive'
+complete -c qubes_penctl -n __fish_use_subcommand -a send -d 'Give it to another VM'
+complete -c qubes_penctl -n __fish_use_subcommand -a umount -d 'Done with the one that came'
+complete -c qubes_penctl -n __fish_use_subcommand -a killme -d 'Destroy this DisposableVM'
+complete -c qubes_penctl -n '__fish_seen_subcommand_from send' -a disposable -d 'A new DisposableVM'

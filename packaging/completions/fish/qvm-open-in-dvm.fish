@@ -1,0 +1,7 @@
+complete -c qvm-open-in-dvm -l together -d 'Open all files in one DisposableVM'
+complete -c qvm-open-in-dvm -l view-only -d 'Open it read-only; nothing comes back'
+complete -c qvm-open-in-dvm -l reuse -d 'Use the pendrive that is there already'
+complete -c qvm-open-in-dvm -l timeout -x -d 'How long to wait for each answer, in seconds'
+complete -c qvm-open-in-dvm -l progress -d 'Show progress even when stderr is no terminal'
+complete -c qvm-open-in-dvm -l help -d 'Show usage'
+complete -c qvm-open-in-dvm -l version -d 'Show the version'

@@ -1,0 +1,5 @@
+complete -c qvm-send-dialog -n __fish_use_subcommand -f -a send -d 'Send files to another VM'
+complete -c qvm-send-dialog -n __fish_use_subcommand -f -a open -d 'Open files in DisposableVMs'
+complete -c qvm-send-dialog -n __fish_use_subcommand -f -a view -d 'View files in DisposableVMs'
+complete -c qvm-send-dialog -l help -d 'Show usage'
+complete -c qvm-send-dialog -l version -d 'Show the version'
