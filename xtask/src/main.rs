@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod package;
 mod run;
 mod screenshots;
 mod test;
@@ -21,6 +22,10 @@ usage:
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
   cargo xtask screenshots    make the pictures in docs/screenshots/ anew
+  cargo xtask package [--profile dev|release] [--out DIR]
+                             the .deb packages for dom0 and the VMs, in DIR or target/packages;
+                             --programs DIR takes programs that are built already, and
+                             --rpm-root DIR lays the files out for an RPM instead
 ";
 
 /// What a command comes to: nothing, or a sentence about what went wrong.
@@ -53,6 +58,7 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
             no_more(arguments)?;
             screenshots::main()
         }
+        Some("package") => package::main(arguments),
         Some("test") => {
             no_more(arguments)?;
             test::main()

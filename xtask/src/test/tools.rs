@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and Debian's package that has it.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 21] = [
     ("fsck.vfat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
@@ -16,6 +16,16 @@ const TOOLS: [(&str, &str); 11] = [
     ("desktop-file-validate", "desktop-file-utils"),
     ("zenity", "zenity"),
     ("python3", "python3-venv"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("strip", "binutils"),
+    ("lintian", "lintian"),
+    ("mandoc", "mandoc"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("rpmbuild", "rpm"),
+    ("systemd-analyze", "systemd"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
+    ("../share/bash-completion/bash_completion", "bash-completion"),
 ];
 const FOLDERS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 /// How long one mirror may take, in seconds: without a network this must not take long.
