@@ -11,7 +11,7 @@ use super::metadata::Metadata;
 use super::release::Release;
 use super::tree::{Content, Item, MODE_PROGRAM, Tree, set_time};
 use super::{filter, notices};
-use crate::{Outcome, run};
+use crate::{Outcome, run, workspace};
 
 /// The architecture: the profiles of the sandboxes are for this one alone.
 const ARCHITECTURE: &str = "amd64";
@@ -19,6 +19,10 @@ const ARCHITECTURE: &str = "amd64";
 const SCRIPTS: [&str; 4] = ["preinst", "postinst", "prerm", "postrm"];
 /// Of the accounts, the units and the files at start.
 const NEEDS_SYSTEMD: &str = "systemd | systemd-standalone-sysusers";
+
+/// The program that contains fonts, and their licence.
+const FONTS_IN: &str = "dialog-window";
+const FONTS_LICENCE: &str = "dialog/window/ui/fonts/LICENSE";
 
 /// Adds what belongs into /usr/share/doc.
 pub fn add_documents(
@@ -33,7 +37,11 @@ pub fn add_documents(
     let crates = metadata.contained_in(&programs);
     let copyright = text("debian/copyright")?.replace("@DEPENDENCIES@", &notices::lines(&crates)?);
     tree.add(&format!("{folder}/copyright"), Item::bytes(copyright.into_bytes()))?;
-    let texts = filter::gzip(notices::texts(&crates)?.as_bytes())?;
+    let mut texts = notices::texts(&crates)?;
+    if programs.contains(FONTS_IN) {
+        texts.push_str(&notices::of_file("its fonts", &workspace::top().join(FONTS_LICENCE))?);
+    }
+    let texts = filter::gzip(texts.as_bytes())?;
     tree.add(&format!("{folder}/NOTICES.gz"), Item::bytes(texts))?;
     let overrides = packaging("debian").join(format!("{}.lintian-overrides", package.short()));
     if let Ok(bytes) = fs::read(&overrides) {

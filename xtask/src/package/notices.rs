@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use super::metadata::Crate;
 use crate::Outcome;
@@ -51,6 +52,12 @@ pub fn texts(crates: &[&Crate]) -> Outcome<String> {
         let _ = writeln!(all, "\n{}\n{}:\n\n{}", "=".repeat(78), users.join(", "), text.trim_end());
     }
     Ok(all)
+}
+
+/// The text of one more file, in the same form.
+pub fn of_file(of: &str, path: &Path) -> Outcome<String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(format!("\n{}\n{of}:\n\n{}\n", "=".repeat(78), text.trim_end()))
 }
 
 fn licence_files(one: &Crate) -> Outcome<Vec<String>> {

@@ -109,7 +109,7 @@ fn check(shell: Shell) {
     let offered = shell("qvm-copy-to-vm", &["v"]);
     assert_eq!(offered, BTreeSet::from(["vault".to_owned()]), "VMs that were sent to last");
     let offered = shell("qfilexchgd", &["--dialog", ""]);
-    assert_eq!(offered, BTreeSet::from(["control", "none", "terminal"].map(str::to_owned)));
+    assert_eq!(offered, BTreeSet::from(["control", "none", "terminal", "window"].map(str::to_owned)));
 }
 
 #[test]

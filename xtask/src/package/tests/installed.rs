@@ -105,6 +105,8 @@ fn the_package_for_dom0_can_be_installed_used_removed_and_purged() {
         root.succeed(&["qfilexchgctl", "policy", "check", "a", "b"])
             .starts_with("ask: /etc/qfilexchgd/policy.d/")
     );
+    let notices = root.succeed(&["zcat", "/usr/share/doc/qfilexchg-dom0/NOTICES.gz"]);
+    assert!(notices.contains("\nits fonts:\n") && notices.contains("bincode 2.0.1"), "{notices}");
     assert_eq!(root.succeed(&["systemctl", "is-enabled", "qfilexchgd"]).trim(), "enabled");
     assert_eq!(root.succeed(&["systemd-analyze", "--man=no", "verify", "qfilexchgd.service"]), "");
     it_says_that_there_is_no_xen(&root);
