@@ -252,8 +252,7 @@ fn l23_a_host_that_makes_none_says_so() {
 /// A program that makes what DisposableVMs are made from, and counts how often.
 fn rebuilder(folder: &std::path::Path, line: &str) -> String {
     let program = folder.join("rebuild");
-    std::fs::write(&program, format!("#!/bin/sh\necho x >> {0}/runs\n{line}\n", folder.display())).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    testkit::write_program(&program, &format!("#!/bin/sh\necho x >> {0}/runs\n{line}\n", folder.display()));
     program.to_str().unwrap().to_owned()
 }
 

@@ -6,7 +6,6 @@ mod common;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::{Client, Host, eventually};
@@ -322,12 +321,10 @@ fn a_guest_that_closes_its_front_end_closes_the_device() {
 fn the_udev_rule_is_played_for_the_incoming_device_alone() {
     let tools = tempfile::tempdir().unwrap();
     let script = tools.path().join("qubes_add_pendrive_script");
-    fs::write(
+    testkit::write_program(
         &script,
         "#!/bin/sh\necho \"$ACTION $DEVNAME $KERNEL $SUBSYSTEM $HOME $USER\"; head -c 2 $DEVNAME\n",
-    )
-    .unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    );
     let dir = tools.path().join("host");
     let more =
         [std::ffi::OsStr::new("--tools"), std::ffi::OsStr::from_bytes(tools.path().as_os_str().as_bytes())];

@@ -6,7 +6,6 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -15,9 +14,6 @@ use common::{XEN_SIM, namespaces_are_permitted};
 /// Says that it is ready, then does what the rest of the script says.
 const READY: &str = "python3 -c 'import os, socket
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b\"READY=1\\n\", os.environ[\"NOTIFY_SOCKET\"])'";
-
-/// Held while programs are written and started.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// A host whose daemon is that script.
 struct Supervised {
@@ -36,15 +32,13 @@ impl Supervised {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        // A process that is being started by another test must not hold these files open for writing.
-        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let program = dir.path().join("xen-sim");
-        fs::copy(XEN_SIM, &program).unwrap();
+        testkit::copy_program(Path::new(XEN_SIM), &program);
         let daemon = dir.path().join("qfilexchgd");
         let here = dir.path().display();
         let script = script.replace("READY", READY).replace("HERE", &here.to_string());
-        fs::write(&daemon, format!("#!/bin/sh\necho start \"$@\" >> {here}/starts\n{script}\n")).unwrap();
-        fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("#!/bin/sh\necho start \"$@\" >> {here}/starts\n{script}\n");
+        testkit::write_program(&daemon, &text);
         let mut up = Command::new(&program)
             .args(["up", "--dir"])
             .arg(dir.path().join("host"))
@@ -53,7 +47,6 @@ impl Supervised {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        drop(alone);
         let lines = BufReader::new(up.stdout.take().unwrap()).lines();
         Some(Self { dir, up, lines })
     }

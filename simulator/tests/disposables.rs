@@ -4,7 +4,7 @@ mod common;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use common::{Host, eventually};
 
@@ -66,8 +66,7 @@ fn a_domain_is_asked_for_by_its_name() {
 fn a_disposable_has_the_settings_of_its_tools_and_runs_the_rule_when_a_pendrive_arrives() {
     let above = tempfile::tempdir().unwrap();
     let script = above.path().join("qubes_add_pendrive_script");
-    fs::write(&script, "#!/bin/sh\ncat $QFILEXCHG_VM_SETTINGS $DEVNAME > got; echo done\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    testkit::write_program(&script, "#!/bin/sh\ncat $QFILEXCHG_VM_SETTINGS $DEVNAME > got; echo done\n");
     let settings = above.path().join("settings");
     fs::write(&settings, "open_with = [\"/bin/true\"]\n").unwrap();
     let more: Vec<&OsStr> =

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Names the file that collects one line per skipped test, so that a runner can count them.
 pub const SKIPPED_FILE_ENV: &str = "QFILEXCHG_SKIPPED";
@@ -50,6 +51,32 @@ pub fn require_tools(names: &[&str]) -> bool {
     false
 }
 
+/// Writes a program that the calling test starts.
+///
+/// Another process does it: a file that this one has open for writing, however shortly, may be held by what another
+/// thread starts at that moment, and cannot be executed then (`ETXTBSY`).
+///
+/// # Panics
+/// When it cannot be written, which fails the test.
+pub fn write_program(path: &Path, text: &str) {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"]).arg(path).stdin(Stdio::piped());
+    let written = command.spawn().and_then(|mut writer| {
+        let sent = writer.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
+        sent.and(writer.wait())
+    });
+    assert!(matches!(&written, Ok(status) if status.success()), "{}: {written:?}", path.display());
+}
+
+/// Copies a program that the calling test starts, for the reason that [`write_program`] has.
+///
+/// # Panics
+/// When it cannot be copied, which fails the test.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("/bin/cp").arg("--").args([from, to]).status();
+    assert!(matches!(&status, Ok(status) if status.success()), "{}: {status:?}", to.display());
+}
+
 fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
@@ -64,6 +91,18 @@ mod tests {
         assert_eq!(tool("no-such-tool-of-qfilexchgd"), None);
         assert!(require_tools(&["sh"]));
         assert!(require_tools(&[]));
+    }
+
+    #[test]
+    fn a_program_that_was_written_or_copied_runs() {
+        let folder = std::env::temp_dir().join(format!("testkit-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (first, second) = (folder.join("first"), folder.join("second"));
+        write_program(&first, "#!/bin/sh\nexit 7\n");
+        copy_program(&first, &second);
+        let codes = [first, second].map(|program| Command::new(program).status().unwrap().code());
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(codes, [Some(7), Some(7)]);
     }
 
     #[test]

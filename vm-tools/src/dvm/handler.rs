@@ -106,8 +106,7 @@ mod tests {
 
     fn script(directory: &Path, name: &str, text: &str) -> String {
         let path = directory.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        testkit::write_program(&path, text);
         path.to_str().unwrap().to_owned()
     }
 

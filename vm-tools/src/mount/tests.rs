@@ -7,7 +7,7 @@ use crate::tree::{Found, collect};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -53,8 +53,7 @@ impl Rig {
         mknodat(CWD, &node, FileType::BlockDevice, Mode::RUSR | Mode::WUSR, number).unwrap();
         // Stands for mount(8) and its line in /etc/fstab.
         let script = |name: &str, text: String| {
-            fs::write(path(name), format!("#!/bin/sh\n{text}\n")).unwrap();
-            fs::set_permissions(path(name), fs::Permissions::from_mode(0o755)).unwrap();
+            testkit::write_program(&path(name), &format!("#!/bin/sh\n{text}\n"));
         };
         script("mount", format!("exec mount -t ext2 -o {options} {} \"$1\"", node.display()));
         script("umount", "exec umount \"$1\"".to_owned());

@@ -1,7 +1,6 @@
 //! A `PATH` of stand-ins, and a home directory.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -32,8 +31,7 @@ impl Rig {
         let path = self.path("bin").join(name);
         let calls = self.path(name);
         let record = format!("printf '%s\\n' \"$@\" =end= >> '{}'", calls.display());
-        fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{record}\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        testkit::write_program(&path, &format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{record}\n{text}\n"));
     }
 
     /// How a stand-in was called, each time.

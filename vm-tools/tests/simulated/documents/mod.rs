@@ -6,7 +6,7 @@ mod sending;
 mod together;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -90,8 +90,10 @@ fn grant(host: &mut Host, domid: u16, expected: &str) {
 fn editor(host: &Host, script: &str) {
     let home = host.home("disp1");
     let path = home.join("editor");
-    fs::write(&path, format!("#!/bin/sh\nprintf '%s\\0' \"$@\" >> /home/user/opened\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    testkit::write_program(
+        &path,
+        &format!("#!/bin/sh\nprintf '%s\\0' \"$@\" >> /home/user/opened\n{script}\n"),
+    );
     fs::write(home.join("vm.toml"), "open_with = [\"/home/user/editor\"]\nhand_over_s = 0\n").unwrap();
 }
 
