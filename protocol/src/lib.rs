@@ -15,6 +15,7 @@ pub mod dialog;
 pub mod launch;
 pub mod log;
 pub mod monitor;
+pub mod notify;
 pub mod reply;
 pub mod request;
 pub mod runner;

@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::run;
 
 /// Every program of the product, and those that the developer's commands need.
-pub const PROGRAMS: [&str; 19] = [
+pub const PROGRAMS: [&str; 20] = [
     "qfilexchgd",
     "broker",
     "xs-monitor",
@@ -15,6 +15,7 @@ pub const PROGRAMS: [&str; 19] = [
     "attacher",
     "dialog",
     "control",
+    "notifier",
     "dialog-window",
     "dvm-launcher",
     "dvm-runner",

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and Debian's package that has it.
-const TOOLS: [(&str, &str); 21] = [
+const TOOLS: [(&str, &str); 23] = [
     ("fsck.vfat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
@@ -15,6 +15,8 @@ const TOOLS: [(&str, &str); 21] = [
     ("unshare", "util-linux"),
     ("desktop-file-validate", "desktop-file-utils"),
     ("zenity", "zenity"),
+    ("dbus-daemon", "dbus-daemon"),
+    ("dbus-monitor", "dbus-bin"),
     ("python3", "python3-venv"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("strip", "binutils"),
