@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::Policy;
 use protocol::attach::{AttachReply, AttachRequest, ORDERS_OPEN_MAX, Order, OrderId};
 use protocol::control::{ControlCommand, ControlEvent, LogStart, Ticket};
-use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, QuestionId};
+use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, Notice, QuestionId};
 use protocol::launch::{DisposableNumber, LaunchReply, LaunchRequest};
 use protocol::log::Level;
 use protocol::monitor::{self, MonitorEvent, MonitorState};
@@ -90,6 +90,8 @@ pub enum Action {
     Order(AttachRequest),
     /// Tell the dialog.
     Dialog(DialogCommand),
+    /// Have a notice shown on the desktop.
+    Notify(Notice),
     /// Give dvm-launcher an order.
     Launch(LaunchRequest),
     /// Tell control.
@@ -160,6 +162,7 @@ pub struct Machine {
     attacher: AttacherState,
     monitor: Option<MonitorState>,
     dialog: Option<DialogState>,
+    has_notifier: bool,
     desk: control::Desk,
     /// What the journal said of the VMs of the previous process, until the monitor has listed them all.
     remembered: Option<Past>,
@@ -194,6 +197,7 @@ impl Machine {
             attacher: AttacherState::Down,
             monitor: None,
             dialog: None,
+            has_notifier: false,
             desk: control::Desk::default(),
             remembered: Some(past),
             ready_told: false,
@@ -316,6 +320,7 @@ impl Machine {
                 self.vms.values_mut().for_each(|vm| vm.listed = false);
             }
             Role::Dialog => self.dialog = Some(DialogState::NothingAsked),
+            Role::Notifier => self.has_notifier = true,
             Role::Launcher => self.launcher_started(around),
             Role::Gate | Role::Broker | Role::Control => {}
         }
@@ -331,6 +336,7 @@ impl Machine {
                 self.dialog = None;
                 self.nobody_to_ask(around);
             }
+            Role::Notifier => self.has_notifier = false,
             Role::Launcher => self.launcher_lost(around),
             Role::Gate | Role::Broker | Role::Control => {}
         }
@@ -362,6 +368,7 @@ impl Machine {
             Role::Attacher => self.attacher_lost(),
             Role::Monitor | Role::Gate => self.monitor = None,
             Role::Dialog => self.dialog = None,
+            Role::Notifier => self.has_notifier = false,
             // Its end follows, and says what becomes of its orders.
             Role::Launcher | Role::Broker | Role::Control => {}
         }

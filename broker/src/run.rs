@@ -102,9 +102,15 @@ impl Broker {
             if !self.hear_supervisor(log)? {
                 return Ok(());
             }
-            for role in
-                [Role::Attacher, Role::Dialog, Role::Launcher, Role::Control, Role::Monitor, Role::Gate]
-            {
+            for role in [
+                Role::Attacher,
+                Role::Dialog,
+                Role::Launcher,
+                Role::Control,
+                Role::Monitor,
+                Role::Gate,
+                Role::Notifier,
+            ] {
                 self.hear(role, log)?;
             }
             self.step(Event::Tick, log)?;
@@ -229,6 +235,10 @@ impl Broker {
             Action::Dialog(command) => {
                 self.journal.sync()?;
                 self.edges.tell_dialog(&command).map_err(|error| (Role::Dialog, error))
+            }
+            Action::Notify(notice) => {
+                self.journal.sync()?;
+                self.edges.notify(&notice).map_err(|error| (Role::Notifier, error))
             }
             Action::Launch(request) => {
                 self.journal.sync()?;

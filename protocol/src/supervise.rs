@@ -21,11 +21,13 @@ pub enum Role {
     Launcher,
     /// Hears `qfilexchgctl`.
     Control,
+    /// Shows notices on the desktop.
+    Notifier,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Broker,
         Self::Monitor,
         Self::Gate,
@@ -33,6 +35,7 @@ impl Role {
         Self::Dialog,
         Self::Launcher,
         Self::Control,
+        Self::Notifier,
     ];
 
     /// The name of its process: its folder, its profile, its argv\[0\].
@@ -46,6 +49,7 @@ impl Role {
             Self::Dialog => "dialog",
             Self::Launcher => "dvm-launcher",
             Self::Control => "control",
+            Self::Notifier => "notifier",
         }
     }
 }
@@ -107,7 +111,13 @@ pub enum SupervisorOrder {
 #[must_use]
 pub fn has_edge(role: Role) -> bool {
     match role {
-        Role::Monitor | Role::Gate | Role::Attacher | Role::Dialog | Role::Launcher | Role::Control => true,
+        Role::Monitor
+        | Role::Gate
+        | Role::Attacher
+        | Role::Dialog
+        | Role::Launcher
+        | Role::Control
+        | Role::Notifier => true,
         Role::Broker => false,
     }
 }

@@ -96,7 +96,8 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0::/:/bin/sh\nqfx-broker:x:701:801::/:\nqfx-monitor:x:702:802::/:\n\
                           qfx-gate:x:703:803::/:\nqfx-attacher:x:704:804::/:\nqfx-dialog:x:705:805::/:\n\
-                          qfx-launcher:x:706:806::/:\nqfx-control:x:707:807::/:\nzero:x:0:7::/:\n";
+                          qfx-launcher:x:706:806::/:\nqfx-control:x:707:807::/:\n\
+                          qfx-notifier:x:708:808::/:\nzero:x:0:7::/:\n";
 
     fn accounts(text: &str) -> Accounts {
         Config::parse(Path::new("f"), text).unwrap().accounts

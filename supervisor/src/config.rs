@@ -22,6 +22,8 @@ pub use window::{DisplayName, Window};
 pub const CONFIG_FILE: &str = "/etc/qfilexchgd/qfilexchgd.toml";
 /// Longest configuration file in bytes.
 pub const CONFIG_BYTES_MAX: usize = 64 * 1024;
+/// Longest path of the session bus's socket in bytes, as the kernel has it (`sun_path` less its NUL).
+pub const BUS_BYTES_MAX: usize = 107;
 /// Longest path in the configuration in bytes, as the kernel has it (`PATH_MAX` less its NUL).
 pub const PATH_BYTES_MAX: usize = 4095;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub tags_file: PathBuf,
     /// The person.
     pub dialog: Dialog,
+    /// The socket of the session bus where notifications are shown, if any are.
+    pub notifications_bus: Option<PathBuf>,
     /// `qfilexchgctl`.
     pub control: Control,
     /// How DisposableVMs are made.
@@ -171,6 +175,8 @@ pub struct Accounts {
     pub dvm_launcher: Account,
     /// The process that hears `qfilexchgctl`.
     pub control: Account,
+    /// The notifier.
+    pub notifier: Account,
 }
 
 impl Accounts {
@@ -185,6 +191,7 @@ impl Accounts {
             Role::Dialog => &self.dialog,
             Role::Launcher => &self.dvm_launcher,
             Role::Control => &self.control,
+            Role::Notifier => &self.notifier,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod policy_files;
 pub mod programs;
 pub mod run;
 pub mod runner;
+pub mod session_bus;
 pub mod settings;
 pub mod workers;
 pub mod xenstored;

@@ -11,13 +11,14 @@
 //! | `Stopping` | when it was the last: the broker is ended | when it is the last: exit | (already) |
 //!
 //! A dialog whose display is missing is no failure: it does not count, and is tried again from time to time while the
-//! daemon serves.
+//! daemon serves. So is a notifier without its bus.
 //!
 //! A unit that was started anew more than [`RESTARTS_MAX`] times within [`RESTART_WINDOW_MS`] ends the daemon.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use protocol::dialog::EXIT_NO_DISPLAY;
+use protocol::notify::EXIT_NO_BUS;
 use protocol::supervise::{Ending, Role, SupervisorNotice, SupervisorOrder};
 
 /// Most restarts of one unit within [`RESTART_WINDOW_MS`]. One more, and the daemon gives up.
@@ -25,12 +26,12 @@ pub const RESTARTS_MAX: usize = 20;
 /// How long a restart counts, in milliseconds.
 pub const RESTART_WINDOW_MS: u64 = 60_000;
 
-/// How long after a dialog without a display the next one is tried, in milliseconds.
-pub const DISPLAY_RETRY_MS: u64 = 2_000;
-/// The same, at most: a display that takes a connection and refuses it is asked more and more rarely.
-pub const DISPLAY_RETRY_MS_MAX: u64 = 64_000;
-/// A dialog that lived so long, in milliseconds, had a display.
-const DISPLAY_SEEN_MS: u64 = 10_000;
+/// How long after a dialog without a display, or a notifier without a bus, the next one is tried, in milliseconds.
+pub const RETRY_MS: u64 = 2_000;
+/// The same, at most: a display or bus that takes a connection and refuses it is asked more and more rarely.
+pub const RETRY_MS_MAX: u64 = 64_000;
+/// A dialog that lived so long, in milliseconds, had a display, and a notifier a bus.
+const SEEN_MS: u64 = 10_000;
 
 /// Processes that are started together, and ended when one of them ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +48,21 @@ pub enum Unit {
     Launcher,
     /// The process that hears `qfilexchgctl`.
     Control,
+    /// The notifier.
+    Notifier,
 }
 
 impl Unit {
     /// Every unit, in the order in which they are started.
-    pub const ALL: [Self; 6] =
-        [Self::Broker, Self::Attacher, Self::Launcher, Self::Monitoring, Self::Dialog, Self::Control];
+    pub const ALL: [Self; 7] = [
+        Self::Broker,
+        Self::Attacher,
+        Self::Launcher,
+        Self::Monitoring,
+        Self::Dialog,
+        Self::Control,
+        Self::Notifier,
+    ];
 
     /// The unit of a process.
     #[must_use]
@@ -64,6 +74,7 @@ impl Unit {
             Role::Dialog => Self::Dialog,
             Role::Launcher => Self::Launcher,
             Role::Control => Self::Control,
+            Role::Notifier => Self::Notifier,
         }
     }
 
@@ -77,6 +88,7 @@ impl Unit {
             Self::Dialog => &[Role::Dialog],
             Self::Launcher => &[Role::Launcher],
             Self::Control => &[Role::Control],
+            Self::Notifier => &[Role::Notifier],
         }
     }
 }
@@ -97,8 +109,8 @@ pub enum Event {
     Order(SupervisorOrder),
     /// The broker closed its edge, does not read it, or said what is no order.
     BrokerLost,
-    /// The dialog was not started, because there is no display.
-    NoDisplay,
+    /// This process was not started, because what it would be connected to (display, bus) is not there.
+    Unconnected(Role),
     /// Time has passed.
     Tick,
     /// Somebody wants the daemon to end.
@@ -139,42 +151,51 @@ enum Life {
     Killed,
 }
 
+/// When a unit without its display or bus is tried again.
+#[derive(Debug, Default)]
+struct Retry {
+    due_ms: Option<u64>,
+    since_ms: u64,
+    /// How long the last wait was; 0 before the first.
+    waited_ms: u64,
+}
+
+/// Which units besides those that there must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The dialog.
+    pub dialog: bool,
+    /// The launcher of DisposableVMs.
+    pub launcher: bool,
+    /// The notifier.
+    pub notifier: bool,
+}
+
 /// Which processes live, and what the daemon is about.
 #[derive(Debug)]
 pub struct Machine {
-    has_dialog: bool,
-    has_launcher: bool,
+    wanted: Wanted,
     phase: Phase,
     lives: BTreeMap<Role, Life>,
     /// When each unit was started anew, oldest first, at most [`RESTARTS_MAX`] of each.
     restarts_ms: BTreeMap<Unit, VecDeque<u64>>,
-    /// When a dialog without a display is tried again.
-    dialog_due_ms: Option<u64>,
-    dialog_since_ms: u64,
-    display_retry_ms: u64,
+    /// Units that were without their display or bus.
+    retries: BTreeMap<Unit, Retry>,
 }
 
 impl Machine {
     /// A daemon that has not begun.
     #[must_use]
-    pub fn new(has_dialog: bool, has_launcher: bool) -> Self {
-        let (lives, restarts_ms) = (BTreeMap::new(), BTreeMap::new());
-        Self {
-            has_dialog,
-            has_launcher,
-            phase: Phase::Serving,
-            lives,
-            restarts_ms,
-            dialog_due_ms: None,
-            dialog_since_ms: 0,
-            display_retry_ms: DISPLAY_RETRY_MS,
-        }
+    pub fn new(wanted: Wanted) -> Self {
+        let (lives, restarts_ms, retries) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { wanted, phase: Phase::Serving, lives, restarts_ms, retries }
     }
 
     /// When [`Event::Tick`] is due.
     #[must_use]
     pub fn next_tick_ms(&self) -> Option<u64> {
-        self.dialog_due_ms.filter(|_| self.phase == Phase::Serving)
+        let due_ms = self.retries.values().filter_map(|retry| retry.due_ms).min();
+        due_ms.filter(|_| self.phase == Phase::Serving)
     }
 
     /// What an event means.
@@ -185,12 +206,14 @@ impl Machine {
             Event::Ended { role, how } => self.ended(role, how, now_ms, &mut actions),
             Event::Order(order) => self.ordered(order, &mut actions),
             Event::BrokerLost => self.kill(Role::Broker, &mut actions),
-            Event::NoDisplay => self.no_display(now_ms, &mut actions),
+            Event::Unconnected(role) => self.unconnected(role, now_ms, &mut actions),
             Event::Tick => self.tick(now_ms, &mut actions),
             Event::Terminate => self.terminate(&mut actions),
         }
-        if actions.contains(&Action::Start(Unit::Dialog)) {
-            self.dialog_since_ms = now_ms;
+        for (unit, retry) in &mut self.retries {
+            if actions.contains(&Action::Start(*unit)) {
+                retry.since_ms = now_ms;
+            }
         }
         actions
     }
@@ -232,8 +255,8 @@ impl Machine {
                 for sibling in unit.roles() {
                     self.kill(*sibling, actions);
                 }
-                if role == Role::Dialog && how == Ending::Code(i32::from(EXIT_NO_DISPLAY)) {
-                    self.display_lost(now_ms);
+                if lost_its_connection(role, how) {
+                    self.connection_lost(unit, now_ms);
                 } else if !unit.roles().iter().any(|sibling| self.lives.contains_key(sibling)) {
                     self.restart(unit, now_ms, actions);
                 }
@@ -243,23 +266,22 @@ impl Machine {
         }
     }
 
-    /// The dialog has said that its display is gone.
-    fn display_lost(&mut self, now_ms: u64) {
-        let was_seen = now_ms.saturating_sub(self.dialog_since_ms) >= DISPLAY_SEEN_MS;
-        if was_seen {
-            self.display_retry_ms = DISPLAY_RETRY_MS;
-        }
-        self.dialog_due_ms = Some(now_ms.saturating_add(self.display_retry_ms));
-        self.display_retry_ms = self.display_retry_ms.saturating_mul(2).min(DISPLAY_RETRY_MS_MAX);
+    /// A process has said that its display or bus is gone.
+    fn connection_lost(&mut self, unit: Unit, now_ms: u64) {
+        let retry = self.retries.entry(unit).or_default();
+        let was_seen = now_ms.saturating_sub(retry.since_ms) >= SEEN_MS;
+        let longer_ms = retry.waited_ms.saturating_mul(2).clamp(RETRY_MS, RETRY_MS_MAX);
+        retry.waited_ms = if was_seen { RETRY_MS } else { longer_ms };
+        retry.due_ms = Some(now_ms.saturating_add(retry.waited_ms));
     }
 
-    /// There was none to begin with. The broker does not know of this dialog.
-    fn no_display(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
-        self.lives.remove(&Role::Dialog);
+    /// There was none to begin with. The broker does not know of this process.
+    fn unconnected(&mut self, role: Role, now_ms: u64, actions: &mut Vec<Action>) {
+        self.lives.remove(&role);
         match self.phase {
             Phase::Serving => {
-                self.display_retry_ms = DISPLAY_RETRY_MS;
-                self.dialog_due_ms = Some(now_ms.saturating_add(DISPLAY_RETRY_MS));
+                let due_ms = Some(now_ms.saturating_add(RETRY_MS));
+                self.retries.insert(Unit::of(role), Retry { due_ms, ..Retry::default() });
             }
             Phase::Renewing => self.renew(now_ms, actions),
             Phase::Stopping => self.stop(actions),
@@ -267,8 +289,14 @@ impl Machine {
     }
 
     fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
-        if self.phase == Phase::Serving && self.dialog_due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
-            self.start(Unit::Dialog, actions);
+        if self.phase != Phase::Serving {
+            return;
+        }
+        let is_due = |retry: &Retry| retry.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        let due: Vec<Unit> =
+            self.retries.iter().filter(|(_, retry)| is_due(retry)).map(|(unit, _)| *unit).collect();
+        for unit in due {
+            self.start(unit, actions);
         }
     }
 
@@ -317,8 +345,9 @@ impl Machine {
         for unit in Unit::ALL {
             let is_wanted = match unit {
                 Unit::Broker | Unit::Attacher | Unit::Monitoring | Unit::Control => true,
-                Unit::Dialog => self.has_dialog,
-                Unit::Launcher => self.has_launcher,
+                Unit::Dialog => self.wanted.dialog,
+                Unit::Launcher => self.wanted.launcher,
+                Unit::Notifier => self.wanted.notifier,
             };
             if is_wanted {
                 self.start(unit, actions);
@@ -327,8 +356,9 @@ impl Machine {
     }
 
     fn start(&mut self, unit: Unit, actions: &mut Vec<Action>) {
-        if unit == Unit::Dialog {
-            self.dialog_due_ms = None;
+        // Made here, so that the start's time is remembered for a unit that may lose its display or bus.
+        if matches!(unit, Unit::Dialog | Unit::Notifier) {
+            self.retries.entry(unit).or_default().due_ms = None;
         }
         self.lives.extend(unit.roles().iter().map(|role| (*role, Life::Running)));
         actions.push(Action::Start(unit));
@@ -348,6 +378,15 @@ impl Machine {
             *life = Life::Killed;
             actions.push(Action::Kill(role));
         }
+    }
+}
+
+/// Whether this end means that the display or the bus is gone.
+fn lost_its_connection(role: Role, how: Ending) -> bool {
+    match role {
+        Role::Dialog => how == Ending::Code(i32::from(EXIT_NO_DISPLAY)),
+        Role::Notifier => how == Ending::Code(i32::from(EXIT_NO_BUS)),
+        Role::Broker | Role::Monitor | Role::Gate | Role::Attacher | Role::Launcher | Role::Control => false,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::directories::{self, DirectoryError, JournalFiles};
 use crate::display::{Display, Environment};
 use crate::programs::Programs;
 use crate::runner::{self, Runner};
+use crate::session_bus::SessionBus;
 use crate::{accounts, memory_file, settings, xenstored};
 
 /// Why the daemon cannot start.
@@ -85,6 +86,8 @@ pub struct Opened {
     pub control_socket: OwnedFd,
     /// The display, if the dialog has a window.
     pub display: Option<Display>,
+    /// The bus for notifications, if any are wanted.
+    pub session_bus: Option<SessionBus>,
     /// What dvm-launcher is told.
     pub launcher_settings: OwnedFd,
     /// What runs the commands that make DisposableVMs, if any are made.
@@ -159,6 +162,7 @@ impl Opened {
             control_settings: memory("settings of control", &for_control)?,
             control_socket,
             display,
+            session_bus: config.notifications_bus.as_deref().map(SessionBus::at),
             launcher_settings,
             runner,
         })

@@ -20,7 +20,8 @@ use sys::sandbox::Sandboxed;
 use sys::signals::Signals;
 use sys::spawn::{Child, Ended};
 
-use crate::machine::{Action, Event, Machine, RESTART_WINDOW_MS, RESTARTS_MAX, Unit};
+use crate::display::Connected;
+use crate::machine::{Action, Event, Machine, RESTART_WINDOW_MS, RESTARTS_MAX, Unit, Wanted};
 use crate::notify::{self, Notifier};
 use crate::open::Opened;
 use crate::workers::{self, WorkerError};
@@ -82,8 +83,13 @@ pub fn run(
     notifier: Notifier,
     _sandboxed: &Sandboxed,
 ) -> Result<(), RunError> {
+    let wanted = Wanted {
+        dialog: opened.has_dialog,
+        launcher: opened.runner.is_some(),
+        notifier: opened.session_bus.is_some(),
+    };
     let mut supervisor = Supervisor {
-        machine: Machine::new(opened.has_dialog, opened.runner.is_some()),
+        machine: Machine::new(wanted),
         opened,
         signals,
         notifier,
@@ -166,7 +172,7 @@ impl Supervisor {
                 Role::Gate => gates_end.as_ref(),
                 Role::Monitor => monitors_end.as_ref(),
                 Role::Launcher => launchers_end.as_ref(),
-                Role::Broker | Role::Attacher | Role::Dialog | Role::Control => None,
+                Role::Broker | Role::Attacher | Role::Dialog | Role::Control | Role::Notifier => None,
             };
             self.start_one(*role, stream)?;
         }
@@ -174,21 +180,13 @@ impl Supervisor {
     }
 
     fn start_one(&mut self, role: Role, stream: Option<&OwnedFd>) -> Result<(), RunError> {
-        let mut display = None;
-        if let (Role::Dialog, Some(place)) = (role, &mut self.opened.display) {
-            let attempt = place.connect(&self.opened.null);
-            if let Some(news) = place.news(&attempt) {
-                log(&news);
-            }
-            let Ok(connected) = attempt else {
-                self.events.push_back(Event::NoDisplay);
-                return Ok(());
-            };
-            display = Some(connected);
-        }
+        let Some(connected) = self.connect(role) else {
+            self.events.push_back(Event::Unconnected(role));
+            return Ok(());
+        };
         let (far_end, workers_end) =
             channel::pair().map_err(|errno| io_error("making an edge")(errno.into()))?;
-        let child = workers::start(role, &self.opened, &workers_end, stream, display.as_ref())?;
+        let child = workers::start(role, &self.opened, &workers_end, stream, &connected)?;
         self.children.insert(role, child);
         if role == Role::Broker {
             self.broker = Some(Channel::new(far_end));
@@ -196,6 +194,22 @@ impl Supervisor {
             self.tell(|broker| broker.send_with(&SupervisorNotice::Started { role }, far_end));
         }
         Ok(())
+    }
+
+    /// What a dialog with a window or the notifier is connected to; `None` if that is not there.
+    fn connect(&mut self, role: Role) -> Option<Vec<(&'static str, OwnedFd)>> {
+        if let (Role::Dialog, Some(display)) = (role, &mut self.opened.display) {
+            let attempt = display.connect(&self.opened.null);
+            display.news(&attempt).iter().for_each(|news| log(news));
+            let Connected { socket, xauthority } = attempt.ok()?;
+            return Some(vec![("display", socket), ("xauthority", xauthority)]);
+        }
+        if let (Role::Notifier, Some(bus)) = (role, &mut self.opened.session_bus) {
+            let attempt = bus.connect();
+            bus.news(&attempt).iter().for_each(|news| log(news));
+            return Some(vec![("bus", attempt.ok()?)]);
+        }
+        Some(Vec::new())
     }
 
     /// Says something to the broker. One that cannot be told anything is lost.

@@ -8,7 +8,6 @@ use protocol::supervise::Role;
 use sys::profile::{Profile, Stdio};
 use sys::spawn::{Child, Spawn, SpawnError};
 
-use crate::display::Connected;
 use crate::open::Opened;
 use crate::{memory_file, xenstored};
 
@@ -50,12 +49,13 @@ pub fn profile(role: Role, dialog_has_window: bool) -> &'static Profile {
         Role::Dialog => &sandbox_profiles::DIALOG_TERMINAL,
         Role::Launcher => &sandbox_profiles::DVM_LAUNCHER,
         Role::Control => &sandbox_profiles::CONTROL,
+        Role::Notifier => &sandbox_profiles::NOTIFIER,
     }
 }
 
 /// Starts a worker. `edge` is its end of the edge to the broker (to the supervisor, for the broker itself), and
-/// `stream` that of the one between gate and monitor, or between launcher and runner; `display` is for a dialog with a
-/// window.
+/// `stream` that of the one between gate and monitor, or between launcher and runner; `connected` is what a dialog with a
+/// window and the notifier have besides, by the names of their profiles.
 ///
 /// # Errors
 /// [`WorkerError`]; nothing is left running then.
@@ -64,7 +64,7 @@ pub fn start(
     opened: &Opened,
     edge: &OwnedFd,
     stream: Option<&OwnedFd>,
-    display: Option<&Connected>,
+    connected: &[(&'static str, OwnedFd)],
 ) -> Result<Child, WorkerError> {
     let fault = |tried| move |error| WorkerError::Io { role, tried, error };
     let xenstored = match role {
@@ -72,12 +72,10 @@ pub fn start(
             let connected = xenstored::connect(&opened.xenstored_socket);
             Some(connected.map_err(fault("connecting to xenstored"))?)
         }
-        Role::Broker | Role::Monitor | Role::Dialog | Role::Launcher | Role::Control => None,
+        Role::Broker | Role::Monitor | Role::Dialog | Role::Launcher | Role::Control | Role::Notifier => None,
     };
     let mut named = named(role, opened, edge, stream, xenstored.as_ref());
-    if let Some(Connected { socket, xauthority }) = display {
-        named.extend([("display", socket.as_fd()), ("xauthority", xauthority.as_fd())]);
-    }
+    named.extend(connected.iter().map(|(name, descriptor)| (*name, descriptor.as_fd())));
     let profile = profile(role, opened.display.is_some());
     let mut descriptors = Vec::new();
     for name in profile.descriptors {
@@ -133,6 +131,7 @@ fn named<'a>(
         ],
         Role::Gate => vec![("edge", Some(edge)), ("xenstored", xenstored), ("monitor", stream)],
         Role::Monitor => vec![("edge", Some(edge)), ("gate", stream)],
+        Role::Notifier => vec![("edge", Some(edge))],
         Role::Dialog => {
             vec![("edge", Some(edge)), ("settings", opened.display.as_ref().map(|display| &display.settings))]
         }
@@ -157,6 +156,6 @@ fn shared(role: Role, opened: &Opened) -> Vec<&OwnedFd> {
         Role::Launcher => vec![&opened.launcher_settings],
         Role::Control => vec![&opened.control_settings],
         Role::Dialog => opened.display.iter().map(|display| &display.settings).collect(),
-        Role::Monitor | Role::Gate => Vec::new(),
+        Role::Monitor | Role::Gate | Role::Notifier => Vec::new(),
     }
 }

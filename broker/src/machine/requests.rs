@@ -262,12 +262,17 @@ impl Machine {
     ) {
         let Some(vm) = self.vms.get_mut(&about) else { return };
         let quiet_until = vm.quiet_until.get(&matter).copied().unwrap_or_default();
-        if self.dialog.is_none() || around.now < quiet_until {
+        if (self.dialog.is_none() && !self.has_notifier) || around.now < quiet_until {
             return;
         }
         vm.quiet_until.insert(matter, around.now.saturating_add(NOTICE_MS_MIN));
         let notice = notice(vm.name.clone());
-        self.actions.push(Action::Dialog(DialogCommand::Tell(notice)));
+        if self.has_notifier {
+            self.actions.push(Action::Notify(notice.clone()));
+        }
+        if self.dialog.is_some() {
+            self.actions.push(Action::Dialog(DialogCommand::Tell(notice)));
+        }
     }
 
     fn umount_wanted(&mut self, asker: Asker, around: &mut Surroundings<'_>) {

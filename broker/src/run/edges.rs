@@ -9,6 +9,7 @@ use protocol::dialog::{DialogCommand, DialogEvent};
 use protocol::launch::{LaunchReply, LaunchRequest};
 use protocol::log::LogLine;
 use protocol::monitor::MonitorEvent;
+use protocol::notify::Notice;
 use protocol::supervise::{Role, SupervisorNotice, SupervisorOrder};
 
 use crate::machine::Event;
@@ -35,6 +36,7 @@ pub struct Edges {
     control: Option<Channel<ControlCommand, ControlEvent>>,
     monitor: Option<Channel<(), MonitorEvent>>,
     gate: Option<Channel<(), LogLine>>,
+    notifier: Option<Channel<Notice, LogLine>>,
 }
 
 impl Edges {
@@ -47,6 +49,7 @@ impl Edges {
             control: None,
             monitor: None,
             gate: None,
+            notifier: None,
         }
     }
 
@@ -59,6 +62,7 @@ impl Edges {
             Role::Control => self.control = Some(Channel::new(edge)),
             Role::Monitor => self.monitor = Some(Channel::new(edge)),
             Role::Gate => self.gate = Some(Channel::new(edge)),
+            Role::Notifier => self.notifier = Some(Channel::new(edge)),
             Role::Broker => {}
         }
     }
@@ -72,6 +76,7 @@ impl Edges {
             Role::Control => self.control = None,
             Role::Monitor => self.monitor = None,
             Role::Gate => self.gate = None,
+            Role::Notifier => self.notifier = None,
             Role::Broker => {}
         }
     }
@@ -85,7 +90,8 @@ impl Edges {
         let control = self.control.as_ref().map(|edge| (edge.as_fd(), either(edge.wants_write())));
         let monitor = self.monitor.as_ref().map(|edge| (edge.as_fd(), PollFlags::IN));
         let gate = self.gate.as_ref().map(|edge| (edge.as_fd(), PollFlags::IN));
-        [supervisor, attacher, dialog, launcher, control, monitor, gate].into_iter().flatten()
+        let notifier = self.notifier.as_ref().map(|edge| (edge.as_fd(), both(edge.wants_write())));
+        [supervisor, attacher, dialog, launcher, control, monitor, gate, notifier].into_iter().flatten()
     }
 
     /// Takes one message of a worker, and sends what waited for it.
@@ -101,6 +107,7 @@ impl Edges {
             },
             Role::Monitor => hear(self.monitor.as_mut(), |event| Heard::Event(Event::Monitor(event))),
             Role::Gate => hear(self.gate.as_mut(), Heard::Log),
+            Role::Notifier => hear(self.notifier.as_mut(), Heard::Log),
             Role::Broker => Ok(Heard::Nothing),
         }
     }
@@ -118,6 +125,11 @@ impl Edges {
     /// Tells the dialog. Without one it is dropped: its end has been, or will be, an event.
     pub fn tell_dialog(&mut self, command: &DialogCommand) -> Result<(), ChannelError> {
         self.dialog.as_mut().map_or(Ok(()), |edge| edge.send(command))
+    }
+
+    /// Has the notifier show something. Without one it is dropped: its end has been, or will be, an event.
+    pub fn notify(&mut self, notice: &Notice) -> Result<(), ChannelError> {
+        self.notifier.as_mut().map_or(Ok(()), |edge| edge.send(notice))
     }
 
     /// Answers control. Without one it is dropped: whoever asked has lost its connection.

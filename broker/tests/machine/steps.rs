@@ -7,7 +7,7 @@ use protocol::log::LogText;
 use protocol::monitor::MonitorEvent;
 use protocol::reply::Code::{Busy, Denied, Failed, Invalid, Ok as Granted, Pending, Unknown};
 use protocol::request::Verb;
-use protocol::supervise::Role;
+use protocol::supervise::{Ending, Role};
 use protocol::types::{Device, SizeMib};
 
 use crate::world::{Fate, QUESTION_MS, WAIT_MS, World, domid, name, seq, settings};
@@ -96,6 +96,31 @@ fn l18_the_person_is_told_of_decisions_as_configured_and_not_flooded() {
     world.new_pendrive(2, "n");
     world.send(2, "work", "quiet");
     assert_eq!(world.notices.len(), 2);
+}
+
+#[test]
+fn l18_the_desktop_is_told_with_and_without_a_dialog_and_not_flooded() {
+    for has_dialog in [true, false] {
+        let mut settings = settings();
+        settings.has_dialog = has_dialog;
+        let policy = "copy work vault deny notify=yes\ncopy * * deny";
+        let mut world = World::with(&["work", "vault", "mail"], policy, settings);
+        world.new_pendrive(1, "n");
+        world.event(Event::Started(Role::Notifier));
+        for round in 0..20 {
+            world.send(1, "vault", &format!("d{round}"));
+        }
+        let rule = LogText::new("p.policy:1");
+        let (source, target) = (name("work"), Recipient::Vm(name("vault")));
+        let told = [Notice::Decided { allowed: false, source, target, rule }];
+        assert_eq!(world.notified, told);
+        assert_eq!(world.notices, told[..usize::from(has_dialog)]);
+        world.event(Event::Ended(Role::Notifier, Ending::Code(69)));
+        world.later(broker::machine::NOTICE_MS_MIN);
+        world.send(1, "vault", "late");
+        assert_eq!(world.notified.len(), 1, "it does not run");
+        assert_eq!(world.notices.len(), 2 * usize::from(has_dialog));
+    }
 }
 
 #[test]

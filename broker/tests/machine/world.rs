@@ -88,6 +88,8 @@ pub struct World {
     pub journal: Vec<Record>,
     pub questions: BTreeMap<QuestionId, Question>,
     pub notices: Vec<Notice>,
+    /// What was shown on the desktop.
+    pub notified: Vec<Notice>,
     pub replies: Vec<(Domid, Reply)>,
     pub log: Vec<String>,
     pub restarts: Vec<Role>,
@@ -130,6 +132,7 @@ impl World {
             journal: vec![],
             questions: BTreeMap::new(),
             notices: vec![],
+            notified: vec![],
             replies: vec![],
             log: vec![],
             restarts: vec![],
@@ -221,6 +224,7 @@ impl World {
             }
             Action::Dialog(DialogCommand::Withdraw { id }) => drop(self.questions.remove(&id)),
             Action::Dialog(DialogCommand::Tell(notice)) => self.notices.push(notice),
+            Action::Notify(notice) => self.notified.push(notice),
             Action::Control(command) => self.told.push(command),
             Action::TellLog { .. } => {}
             Action::Restart(role) => self.restarts.push(role),

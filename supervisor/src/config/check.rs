@@ -11,7 +11,9 @@ use super::disposables::disposables;
 use super::fault::Fault;
 use super::raw::{Key, RawAccounts, RawConfig, RawControl, RawImages};
 use super::window::window;
-use super::{Account, Accounts, Config, Control, Dialog, DialogKind, HostKind, Images, PATH_BYTES_MAX};
+use super::{
+    Account, Accounts, BUS_BYTES_MAX, Config, Control, Dialog, DialogKind, HostKind, Images, PATH_BYTES_MAX,
+};
 
 /// Smallest and largest pendrive in MiB that can be configured: FAT32 begins at 33 MiB.
 const SIZE_MIB: RangeInclusive<u32> = 33..=1_048_576;
@@ -38,7 +40,7 @@ const CONTROL_GROUP: &str = "qfilexchg";
 
 /// Where workers run on a simulated host that root started, if nothing else is configured: numbers that no
 /// distribution gives to anybody. On Xen there are accounts of these names instead.
-const ACCOUNTS: [(&str, u32); 7] = [
+const ACCOUNTS: [(&str, u32); 8] = [
     ("qfx-broker", 64_301),
     ("qfx-monitor", 64_302),
     ("qfx-gate", 64_303),
@@ -46,6 +48,7 @@ const ACCOUNTS: [(&str, u32); 7] = [
     ("qfx-dialog", 64_305),
     ("qfx-launcher", 64_306),
     ("qfx-control", 64_307),
+    ("qfx-notifier", 64_308),
 ];
 
 /// Checks the text of the file.
@@ -66,6 +69,7 @@ pub(super) fn check(text: &str) -> Result<Config, Fault> {
         policy_directory: path(&raw.policy.directory, "/etc/qfilexchgd/policy.d")?,
         tags_file: path(&raw.policy.tags_file, "/etc/qfilexchgd/tags")?,
         dialog: dialog(&raw)?,
+        notifications_bus: bus(&raw.notifications.bus)?,
         control: control(&raw.control, host)?,
         disposables: disposables(&raw.disposables)?,
         accounts: accounts(&raw.accounts, host)?,
@@ -129,6 +133,22 @@ fn dialog(raw: &RawConfig) -> Result<Dialog, Fault> {
     })
 }
 
+/// A path, alone or as D-Bus writes an address. Empty is none.
+fn bus(key: &Key<String>) -> Result<Option<PathBuf>, Fault> {
+    let Some(key) = key.as_ref().filter(|key| !key.get_ref().is_empty()) else { return Ok(None) };
+    let text = key.get_ref();
+    let path = text.strip_prefix("unix:path=").unwrap_or(text);
+    // In an address "," begins another part of it, ";" another address, and "%" an escape.
+    let is_plain = !path.contains(['\0', ',', ';', '%']);
+    if path.starts_with('/') && is_plain && path.len() <= BUS_BYTES_MAX {
+        return Ok(Some(PathBuf::from(path)));
+    }
+    let right = format!(
+        "the session bus is unix:path=/PATH or /PATH of at most {BUS_BYTES_MAX} bytes, without NUL , ; and %"
+    );
+    Err(at(key, &right))
+}
+
 fn control(raw: &RawControl, host: HostKind) -> Result<Control, Fault> {
     let group = match &raw.group {
         Some(key) if key.get_ref().is_empty() => None,
@@ -148,6 +168,7 @@ fn accounts(raw: &RawAccounts, host: HostKind) -> Result<Accounts, Fault> {
         &raw.dialog,
         &raw.dvm_launcher,
         &raw.control,
+        &raw.notifier,
     ];
     let mut found: Vec<Account> = Vec::new();
     for (key, (name, number)) in keys.into_iter().zip(ACCOUNTS) {
@@ -161,12 +182,12 @@ fn accounts(raw: &RawAccounts, host: HostKind) -> Result<Accounts, Fault> {
         }
         found.push(account);
     }
-    let Ok([broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher, control]) =
-        <[Account; 7]>::try_from(found)
+    let Ok([broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher, control, notifier]) =
+        <[Account; 8]>::try_from(found)
     else {
         return Err(Fault { span: None, text: "each worker needs an account".to_owned() });
     };
-    Ok(Accounts { broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher, control })
+    Ok(Accounts { broker, xs_monitor, xs_gate, attacher, dialog, dvm_launcher, control, notifier })
 }
 
 fn account(key: &Spanned<String>) -> Result<Account, Fault> {

@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub journal: RawJournal,
     pub policy: RawPolicy,
     pub dialog: RawDialog,
+    pub notifications: RawNotifications,
     pub control: RawControl,
     pub labels: BTreeMap<String, Spanned<String>>,
     pub disposables: RawDisposables,
@@ -78,6 +79,12 @@ pub(super) struct RawDialog {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct RawNotifications {
+    pub bus: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct RawControl {
     pub socket: Key<String>,
     pub group: Key<String>,
@@ -111,6 +118,7 @@ pub(super) struct RawAccounts {
     pub dialog: Key<String>,
     pub dvm_launcher: Key<String>,
     pub control: Key<String>,
+    pub notifier: Key<String>,
 }
 
 #[cfg(test)]
@@ -118,7 +126,19 @@ impl RawConfig {
     /// Whether every key there is has a value. Written without `..`, so that a new key does not compile until
     /// it is listed here, and then fails the test of the shipped file until it is documented there.
     pub fn is_complete(&self) -> bool {
-        let Self { host, images, journal, policy, dialog, control, labels: _, disposables, accounts } = self;
+        let Self {
+            host,
+            images,
+            journal,
+            policy,
+            dialog,
+            notifications,
+            control,
+            labels: _,
+            disposables,
+            accounts,
+        } = self;
+        let RawNotifications { bus } = notifications;
         let RawHost { kind, xenstored_socket, boot_id_file } = host;
         let host = [kind, xenstored_socket, boot_id_file].iter().all(|key| key.is_some());
         let RawImages {
@@ -177,11 +197,13 @@ impl RawConfig {
             dialog: asker,
             dvm_launcher,
             control: hears,
+            notifier,
         } = accounts;
-        let accounts = [broker, xs_monitor, xs_gate, attacher, asker, dvm_launcher, hears]
+        let accounts = [broker, xs_monitor, xs_gate, attacher, asker, dvm_launcher, hears, notifier]
             .iter()
             .all(|key| key.is_some());
         control
+            && bus.is_some()
             && disposables.is_complete()
             && host
             && images

@@ -238,3 +238,20 @@ fn the_group_of_qfilexchgctl_is_a_name_a_number_or_nobody() {
     }
     assert!(refused("[control]\nsocket = \"relative\"\n").contains("absolute"));
 }
+
+#[test]
+fn l19_the_session_bus_is_a_path_that_a_socket_can_have() {
+    let with = |bus: &str| parse(&format!("[notifications]\nbus = \"{bus}\"\n")).map(|c| c.notifications_bus);
+    assert_eq!(with(""), Ok(None));
+    for text in ["/run/user/1000/bus", "unix:path=/run/user/1000/bus"] {
+        assert_eq!(with(text), Ok(Some("/run/user/1000/bus".into())));
+    }
+    for bad in ["bus", "unix:path=", "unix:abstract=/x", "unix:path=/a,guid=0", "/a%20", "/a;/b", "/a\\u0000"]
+    {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+    let longest = |bytes: usize| format!("/{}", "a".repeat(bytes - 1));
+    assert!(with(&longest(1)).is_ok());
+    assert!(with(&longest(BUS_BYTES_MAX)).is_ok());
+    assert!(with(&longest(BUS_BYTES_MAX + 1)).is_err());
+}

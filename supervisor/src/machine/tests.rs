@@ -4,8 +4,12 @@ use super::*;
 
 const KILLED: Ending = Ending::Signal(9);
 
+fn machine(dialog: bool, launcher: bool) -> Machine {
+    Machine::new(Wanted { dialog, launcher, notifier: false })
+}
+
 fn serving() -> Machine {
-    let mut machine = Machine::new(true, true);
+    let mut machine = machine(true, true);
     let actions = machine.step(Event::Begin, 0);
     let all = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog, Unit::Control];
     assert_eq!(actions, all.map(Action::Start));
@@ -22,12 +26,12 @@ fn told(role: Role) -> Action {
 
 #[test]
 fn without_a_dialog_or_a_launcher_none_is_started() {
-    let actions = Machine::new(false, false).step(Event::Begin, 0);
+    let actions = machine(false, false).step(Event::Begin, 0);
     assert_eq!(actions, [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Control].map(Action::Start));
-    let actions = Machine::new(false, true).step(Event::Begin, 0);
+    let actions = machine(false, true).step(Event::Begin, 0);
     let units = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Control];
     assert_eq!(actions, units.map(Action::Start));
-    let actions = Machine::new(true, false).step(Event::Begin, 0);
+    let actions = machine(true, false).step(Event::Begin, 0);
     let units = [Unit::Broker, Unit::Attacher, Unit::Monitoring, Unit::Dialog, Unit::Control];
     assert_eq!(actions, units.map(Action::Start));
 }
@@ -83,14 +87,15 @@ fn a_broker_whose_edge_is_lost_is_ended_once() {
 #[test]
 fn a_restart_ends_the_worker_and_its_end_starts_it() {
     for role in Role::ALL {
-        let mut machine = serving();
+        let mut machine = Machine::new(Wanted { dialog: true, launcher: true, notifier: true });
+        machine.step(Event::Begin, 0);
         let order = Event::Order(SupervisorOrder::Restart { role });
         assert_eq!(machine.step(order, 5), [Action::Kill(role)]);
         assert_eq!(machine.step(order, 5), [], "{role} is ending already");
         let actions = end(&mut machine, role, 6);
         match Unit::of(role) {
-            Unit::Broker => assert_eq!(actions.len(), 6),
-            Unit::Attacher | Unit::Dialog | Unit::Launcher | Unit::Control => {
+            Unit::Broker => assert_eq!(actions.len(), 7),
+            Unit::Attacher | Unit::Dialog | Unit::Launcher | Unit::Control | Unit::Notifier => {
                 assert!(actions.contains(&Action::Start(Unit::of(role))))
             }
             Unit::Monitoring => assert_eq!(actions.len(), 2),
@@ -100,7 +105,7 @@ fn a_restart_ends_the_worker_and_its_end_starts_it() {
 
 #[test]
 fn a_restart_of_what_does_not_run_does_nothing() {
-    let mut machine = Machine::new(false, false);
+    let mut machine = machine(false, false);
     machine.step(Event::Begin, 0);
     assert_eq!(machine.step(Event::Order(SupervisorOrder::Restart { role: Role::Dialog }), 1), []);
 }
@@ -170,7 +175,7 @@ fn a_restart_is_forgotten_after_its_window() {
 
 #[test]
 fn a_broker_that_ends_too_often_ends_the_daemon() {
-    let mut machine = Machine::new(false, false);
+    let mut machine = machine(false, false);
     machine.step(Event::Begin, 0);
     for count in 0..=RESTARTS_MAX {
         end(&mut machine, Role::Broker, 1);
@@ -194,14 +199,14 @@ fn end_without_display(machine: &mut Machine, now_ms: u64) -> Vec<Action> {
 #[test]
 fn a_missing_display_never_ends_the_daemon_and_the_dialog_comes_with_the_display() {
     let mut machine = serving();
-    assert_eq!(machine.step(Event::NoDisplay, 0), []);
+    assert_eq!(machine.step(Event::Unconnected(Role::Dialog), 0), []);
     for count in 1..1000 {
-        let due_ms = count * DISPLAY_RETRY_MS;
+        let due_ms = count * RETRY_MS;
         assert_eq!(machine.next_tick_ms(), Some(due_ms));
         assert_eq!(machine.step(Event::Tick, due_ms - 1), []);
         assert_eq!(machine.step(Event::Tick, due_ms), [Action::Start(Unit::Dialog)]);
         assert_eq!(machine.next_tick_ms(), None);
-        assert_eq!(machine.step(Event::NoDisplay, due_ms), []);
+        assert_eq!(machine.step(Event::Unconnected(Role::Dialog), due_ms), []);
     }
 }
 
@@ -226,7 +231,7 @@ fn a_display_that_refuses_is_asked_more_and_more_rarely() {
 #[test]
 fn a_dialog_that_has_no_display_delays_neither_the_end_nor_a_renewal() {
     let mut machine = serving();
-    machine.step(Event::NoDisplay, 1);
+    machine.step(Event::Unconnected(Role::Dialog), 1);
     machine.step(Event::Terminate, 5);
     assert_eq!(machine.next_tick_ms(), None);
     for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Control] {
@@ -238,7 +243,25 @@ fn a_dialog_that_has_no_display_delays_neither_the_end_nor_a_renewal() {
     for role in [Role::Monitor, Role::Attacher, Role::Launcher, Role::Control, Role::Gate] {
         assert_eq!(end(&mut machine, role, 6), []);
     }
-    assert_eq!(machine.step(Event::NoDisplay, 7), Unit::ALL.map(Action::Start));
+    let all = [Unit::Broker, Unit::Attacher, Unit::Launcher, Unit::Monitoring, Unit::Dialog, Unit::Control];
+    assert_eq!(machine.step(Event::Unconnected(Role::Dialog), 7), all.map(Action::Start));
+}
+
+#[test]
+fn a_missing_bus_never_ends_the_daemon_and_is_waited_for_apart_from_the_display() {
+    let mut machine = Machine::new(Wanted { notifier: true, ..Wanted::default() });
+    assert!(machine.step(Event::Begin, 0).ends_with(&[Action::Start(Unit::Notifier)]));
+    assert_eq!(machine.step(Event::Unconnected(Role::Notifier), 0), []);
+    for count in 1..100 {
+        assert_eq!(machine.next_tick_ms(), Some(count * RETRY_MS));
+        assert_eq!(machine.step(Event::Tick, count * RETRY_MS), [Action::Start(Unit::Notifier)]);
+        assert_eq!(machine.step(Event::Unconnected(Role::Notifier), count * RETRY_MS), []);
+    }
+    machine.step(Event::Tick, 1_000_000);
+    let how = Ending::Code(i32::from(EXIT_NO_BUS));
+    let ended = machine.step(Event::Ended { role: Role::Notifier, how }, 1_000_001);
+    assert_eq!(ended, [Action::Tell(SupervisorNotice::Ended { role: Role::Notifier, how })]);
+    assert_eq!(machine.next_tick_ms(), Some(1_000_001 + RETRY_MS));
 }
 
 /// Whatever comes in whatever order: only what lives is killed, only what does not live is started, and the
@@ -247,7 +270,7 @@ fn a_dialog_that_has_no_display_delays_neither_the_end_nor_a_renewal() {
 fn any_order_of_events_keeps_the_processes_in_order() {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     for _ in 0..2000 {
-        let mut machine = Machine::new(true, true);
+        let mut machine = Machine::new(Wanted { dialog: true, launcher: true, notifier: true });
         let mut lives: BTreeMap<Role, bool> = BTreeMap::new();
         let mut actions = machine.step(Event::Begin, 0);
         let mut over = false;
@@ -279,6 +302,11 @@ fn any_order_of_events_keeps_the_processes_in_order() {
                 1 => Event::BrokerLost,
                 2 | 3 => Event::Order(SupervisorOrder::Restart { role }),
                 4 => Event::Order(SupervisorOrder::Ready),
+                5 => Event::Tick,
+                6 if lives.contains_key(&Role::Notifier) => {
+                    lives.remove(&Role::Notifier);
+                    Event::Unconnected(Role::Notifier)
+                }
                 _ => {
                     lives.remove(&role);
                     Event::Ended { role, how: KILLED }
