@@ -103,6 +103,12 @@ impl Host {
         Self::start_with(vms, "window", &[], "", &[("DISPLAY", display), ("XAUTHORITY", "/dev/null")])
     }
 
+    /// Starts a host with a policy that shows notices over a session bus, which need not be there yet.
+    #[must_use]
+    pub fn up_with_notifications(vms: &[&str], policy: &str, bus: &Path) -> Self {
+        Self::start(vms, "none", &["--notifications", bus.to_str().unwrap()], policy)
+    }
+
     fn start(vms: &[&str], dialog: &str, more: &[&str], policy: &str) -> Self {
         Self::start_with(vms, dialog, more, policy, &[])
     }

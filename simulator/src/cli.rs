@@ -26,11 +26,13 @@ usage:
   xen-sim up --dir DIR --vm NAME [--vm NAME]... [--no-daemon] [--config FILE]
              [--dialog window|terminal|control|none] [--tools DIR] [--disposables]
              [--disposable-template FILE] [--disposable-rebuild PROGRAM] [--vm-config FILE]
+             [--notifications SOCKET]
         run the host and the daemon; `ready` is printed when requests are served;
         SIGTERM or SIGINT ends all. With --disposables the daemon makes DisposableVMs by
         `xen-sim start-disposable`; they are made from FILE if one is named, which PROGRAM
         makes when it is missing. --vm-config is what each of them has as the settings of
-        its tools, instead of /etc/qfilexchg/vm.toml
+        its tools, instead of /etc/qfilexchg/vm.toml. With --notifications notices are shown on
+        the desktop, over the session bus at SOCKET
   xen-sim exec --dir DIR VM -- PROGRAM [ARGUMENT]...
         run a program in a VM (dom0: on the host itself); its exit code is passed on,
         128 + N for signal N, 125 for a failure of xen-sim
@@ -109,7 +111,8 @@ fn read_options(arguments: Vec<OsString>) -> Result<Options, Failure> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut dir, mut vms, mut daemon, mut config, mut dialog, mut tools) =
         (None, Vec::new(), true, None, None, None);
-    let (mut disposables, mut template, mut rebuild, mut vm_config) = (false, None, None, None);
+    let (mut disposables, mut template, mut rebuild, mut vm_config, mut notifications) =
+        (false, None, None, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
@@ -120,6 +123,7 @@ fn read_options(arguments: Vec<OsString>) -> Result<Options, Failure> {
             Long("disposable-template") => template = Some(PathBuf::from(parser.value()?)),
             Long("disposable-rebuild") => rebuild = Some(PathBuf::from(parser.value()?)),
             Long("vm-config") => vm_config = Some(PathBuf::from(parser.value()?)),
+            Long("notifications") => notifications = Some(PathBuf::from(parser.value()?)),
             Long("tools") => tools = Some(PathBuf::from(parser.value()?)),
             Long("dialog") => dialog = Some(read_dialog(&parser.value()?.string()?)?),
             Short(_) | Long(_) | Value(_) => return Err(argument.unexpected().into()),
@@ -127,7 +131,7 @@ fn read_options(arguments: Vec<OsString>) -> Result<Options, Failure> {
     }
     let dir = dir.ok_or_else(|| Failure::Usage("--dir DIR is missing".to_owned()))?;
     let disposables = disposables.then_some(Disposables { template, rebuild });
-    Ok(Options { dir, vms, daemon, config, dialog, tools, disposables, vm_config })
+    Ok(Options { dir, vms, daemon, config, dialog, tools, disposables, vm_config, notifications })
 }
 
 fn read_dialog(word: &str) -> Result<DialogKind, Failure> {

@@ -79,7 +79,7 @@ impl Daemon {
         let kind = options.dialog.unwrap_or(DialogKind::Terminal);
         let (config, dialog) = match &options.config {
             Some(config) => (config.clone(), options.dialog),
-            None => (write_configuration(files, kind, options.disposables.as_ref())?, None),
+            None => (write_configuration(files, kind, options)?, None),
         };
         let notify_path = files.notify_socket()?;
         let mut daemon = Self {
@@ -223,11 +223,14 @@ fn describe(status: ExitStatus) -> String {
 fn write_configuration(
     files: &HostFiles,
     dialog: DialogKind,
-    made: Option<&Disposables>,
+    options: &Options,
 ) -> Result<PathBuf, SimError> {
     let path = files.path().join("qfilexchgd.toml");
     let mut text = configuration(files.path(), &files.dom0_socket()?, dialog)?;
-    if let Some(made) = made {
+    if let Some(bus) = &options.notifications {
+        text.push_str(&format!("\n[notifications]\nbus = {}\n", toml_string(bus)?));
+    }
+    if let Some(made) = &options.disposables {
         let own = env::current_exe().trying(|| "cannot find this program".to_owned())?;
         text.push_str(&disposables(files.path(), &own, made)?);
     }

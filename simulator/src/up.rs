@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) disposables: Option<Disposables>,
     /// The settings of the tools in DisposableVMs.
     pub(crate) vm_config: Option<PathBuf>,
+    /// The session bus over which notices are shown, if they are to be shown.
+    pub(crate) notifications: Option<PathBuf>,
 }
 
 /// What DisposableVMs are made from, as far as the daemon looks at it.

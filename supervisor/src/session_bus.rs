@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::{Uid, geteuid};
-use rustix::thread::set_thread_res_uid;
+use rustix::process::{Gid, Uid, getegid, geteuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// The bus.
 #[derive(Debug)]
@@ -32,18 +32,20 @@ impl SessionBus {
     /// # Errors
     /// The kernel's. The bus may come later.
     pub fn connect(&self) -> io::Result<OwnedFd> {
-        let folder = self.socket.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let owner = Uid::from_raw(std::fs::metadata(folder)?.uid());
-        let own = geteuid();
-        let is_other = own.is_root() && owner != own;
-        if is_other {
-            set_thread_res_uid(None, owner, None)?;
+        let folder = std::fs::metadata(self.socket.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        let (owner, group) = (Uid::from_raw(folder.uid()), Gid::from_raw(folder.gid()));
+        let (own, own_group) = (geteuid(), getegid());
+        if !own.is_root() || owner == own {
+            return self.connect_now();
         }
-        let attempt = self.connect_now();
-        if is_other {
-            // The real id is still root's, so this is permitted. If it were not, no worker could be started any more.
-            set_thread_res_uid(None, own, None)?;
-        }
+        // For good: root's further groups are of no use to this process, and might open to it what the owner cannot.
+        set_thread_groups(&[])?;
+        set_thread_res_gid(None, group, None)?;
+        let attempt =
+            set_thread_res_uid(None, owner, None).map_err(io::Error::from).and_then(|()| self.connect_now());
+        // The real ids are still root's, so this is permitted. If it were not, no worker could be started any more.
+        set_thread_res_uid(None, own, None)?;
+        set_thread_res_gid(None, own_group, None)?;
         attempt
     }
 
@@ -107,9 +109,31 @@ mod tests {
         for path in [&inner, &inner.join("bus")] {
             std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
         }
+        let before = getegid();
         let _ours = SessionBus::at(&inner.join("bus")).connect().unwrap();
         let (its, _) = listener.accept().unwrap();
-        assert_eq!(rustix::net::sockopt::socket_peercred(&its).unwrap().uid.as_raw(), 65_534);
+        let peer = rustix::net::sockopt::socket_peercred(&its).unwrap();
+        assert_eq!((peer.uid.as_raw(), peer.gid.as_raw()), (65_534, 65_534));
+        assert!(geteuid().is_root());
+        assert_eq!(getegid(), before);
+    }
+
+    #[test]
+    fn the_owner_of_the_folder_cannot_lead_root_to_a_socket_that_only_root_and_its_group_may_use() {
+        if !geteuid().is_root() {
+            return testkit::skip("only root can connect as somebody else");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let roots = folder.path().join("roots");
+        let _listener = UnixListener::bind(&roots).unwrap();
+        std::fs::set_permissions(&roots, std::fs::Permissions::from_mode(0o660)).unwrap();
+        let inner = folder.path().join("1000");
+        std::fs::create_dir(&inner).unwrap();
+        std::os::unix::fs::symlink(&roots, inner.join("bus")).unwrap();
+        std::os::unix::fs::chown(&inner, Some(65_534), Some(65_534)).unwrap();
+        let refused = SessionBus::at(&inner.join("bus")).connect().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         assert!(geteuid().is_root());
     }
 }
