@@ -2,7 +2,9 @@
 //! called and answer as a test wants.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod display;
 mod files;
+mod managers;
 mod rig;
 mod send;
 mod window;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and Debian's package that has it.
-const TOOLS: [(&str, &str); 23] = [
+const TOOLS: [(&str, &str); 26] = [
     ("fsck.vfat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
@@ -15,6 +15,9 @@ const TOOLS: [(&str, &str); 23] = [
     ("unshare", "util-linux"),
     ("desktop-file-validate", "desktop-file-utils"),
     ("zenity", "zenity"),
+    ("pcmanfm", "pcmanfm"),
+    ("../lib/x86_64-linux-gnu/libfm/modules/gtk-menu-actions.so", "libfm-modules"),
+    ("dbus-run-session", "dbus-daemon"),
     ("dbus-daemon", "dbus-daemon"),
     ("dbus-monitor", "dbus-bin"),
     ("python3", "python3-venv"),
