@@ -19,6 +19,10 @@ use super::notice::{LIFE_SECONDS_MAX, NAME};
 
 /// How long the service manager may take to accept the notice, in seconds.
 const START_SECONDS_MAX: u64 = 5;
+/// What stands before a count of documents that come back.
+pub(super) const BACK: &str = "back=";
+/// The word for a pendrive that is mounted.
+pub(super) const PENDRIVE: &str = "pendrive";
 /// Where systemd says that it runs (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 
@@ -27,6 +31,8 @@ const SYSTEMD: &str = "/run/systemd/system";
 pub enum Arrived {
     /// This many files, in a directory of their own.
     Files(u32),
+    /// This many documents, changed in a DisposableVM.
+    Back(u32),
     /// A pendrive, which is mounted.
     Pendrive,
 }
@@ -34,12 +40,7 @@ pub enum Arrived {
 /// Starts the notice, if the receiving user has a session. The caller has become that user.
 pub fn announce(source: &VmName, arrived: Arrived, directory: &Path) {
     let Some(program) = notice_program() else { return };
-    let mut words: Vec<OsString> = vec![program.into(), source.as_str().into()];
-    words.push(match arrived {
-        Arrived::Files(count) => count.to_string().into(),
-        Arrived::Pendrive => "pendrive".into(),
-    });
-    words.push(directory.into());
+    let arguments = arguments(source, arrived, directory);
     let runtime = PathBuf::from(format!("/run/user/{}", geteuid().as_raw()));
     if Path::new(SYSTEMD).exists() && runtime.join("systemd/private").exists() {
         let mut command = Command::new("/usr/bin/systemd-run");
@@ -49,17 +50,25 @@ pub fn announce(source: &VmName, arrived: Arrived, directory: &Path) {
         // What "open folder" starts must live on; the notice itself must not.
         command
             .args(["--property=KillMode=process", &format!("--property=RuntimeMaxSec={LIFE_SECONDS_MAX}")]);
-        command.arg("--").args(words);
+        command.arg("--").arg(program).args(arguments);
         let _ = child::run(&mut command, Duration::from_secs(START_SECONDS_MAX), 0, Signals::Passed);
     } else if std::env::var_os("DISPLAY").is_some() || std::env::var_os("WAYLAND_DISPLAY").is_some() {
         // Run by hand in a session.
-        let (program, arguments) = words.split_first().unzip();
-        let Some(program) = program else { return };
         let mut command = Command::new(program);
-        command.args(arguments.unwrap_or_default()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         // Dropped, not waited for: it ends by itself.
         drop(command.stderr(Stdio::null()).spawn());
     }
+}
+
+/// The words of its command line.
+pub(super) fn arguments(source: &VmName, arrived: Arrived, directory: &Path) -> [OsString; 3] {
+    let arrived = match arrived {
+        Arrived::Files(count) => count.to_string(),
+        Arrived::Back(count) => format!("{BACK}{count}"),
+        Arrived::Pendrive => PENDRIVE.to_owned(),
+    };
+    [source.as_str().into(), arrived.into(), directory.into()]
 }
 
 fn notice_program() -> Option<PathBuf> {

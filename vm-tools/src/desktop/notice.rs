@@ -11,7 +11,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser};
 use protocol::types::VmName;
 
-use super::arrival::Arrived;
+use super::arrival::{Arrived, BACK, PENDRIVE};
 use super::toolkit::{Session, notify};
 use super::unmarked;
 use crate::child::{self, Ending, Signals};
@@ -31,7 +31,7 @@ const OPEN: &str = "open";
 const HELP: &str = "\
 Tells the desktop that something has arrived. qubes_add_pendrive_script runs it.
 
-Usage: arrival-notice SOURCE COUNT|pendrive DIRECTORY
+Usage: arrival-notice SOURCE COUNT|back=COUNT|pendrive DIRECTORY
 
 ";
 
@@ -58,12 +58,17 @@ pub fn parse(mut parser: Parser) -> Result<Asked<Options>, Failure> {
         }
     }
     let [source, arrived, directory] = words.as_slice() else {
-        return Err(Failure::usage("three words: the source, a count or pendrive, a directory"));
+        return Err(Failure::usage("three words: the source, a count, back=COUNT or pendrive, a directory"));
     };
     let source = VmName::new(source.as_bytes()).map_err(|error| Failure::usage(&error.to_string()))?;
     let arrived = match arrived.as_bytes() {
-        b"pendrive" => Arrived::Pendrive,
-        count => Arrived::Files(cli::number(count).ok_or_else(|| Failure::usage("the count is a number"))?),
+        word if word == PENDRIVE.as_bytes() => Arrived::Pendrive,
+        word => {
+            let back = word.strip_prefix(BACK.as_bytes());
+            let count = cli::number(back.unwrap_or(word));
+            let count = count.ok_or_else(|| Failure::usage("the count is a number"))?;
+            if back.is_some() { Arrived::Back(count) } else { Arrived::Files(count) }
+        }
     };
     let directory = PathBuf::from(directory);
     if !directory.is_absolute() {
@@ -114,6 +119,11 @@ fn texts(options: &Options) -> (String, String) {
     match arrived {
         Arrived::Files(1) => (format!("A file from {source}"), format!("It is in {directory}")),
         Arrived::Files(count) => (format!("{count} files from {source}"), format!("They are in {directory}")),
+        Arrived::Back(1) => (format!("A document is back from {source}"), format!("It is in {directory}")),
+        Arrived::Back(count) => (
+            format!("{count} documents are back from {source}"),
+            format!("The first of them is in {directory}"),
+        ),
         Arrived::Pendrive => (
             format!("A pendrive from {source}"),
             format!("It is mounted at {directory}. Unmount it when you are done."),
@@ -137,12 +147,25 @@ mod tests {
             &["../x", "1", "/a"],
             &["work", "-1", "/a"],
             &["work", "many", "/a"],
+            &["work", "back=", "/a"],
+            &["work", "back=back=1", "/a"],
             &["work", "1", "a"],
             &["work", "1", "/a", "b"],
         ] {
             assert_eq!(parsed(words), Err(exit::USAGE), "{words:?}");
         }
         assert!(matches!(parsed(&["work", "0", "/a"]), Ok(Asked::Work(_))));
+    }
+
+    #[test]
+    fn what_the_receiver_says_is_understood() {
+        let source = VmName::new(b"disp1").unwrap();
+        for arrived in [Arrived::Files(0), Arrived::Files(u32::MAX), Arrived::Back(1), Arrived::Pendrive] {
+            let directory = PathBuf::from("/home/user/a b");
+            let words = super::super::arrival::arguments(&source, arrived, &directory);
+            let options = Options { source: source.clone(), arrived, directory };
+            assert_eq!(parse(Parser::from_args(words)).ok(), Some(Asked::Work(options)));
+        }
     }
 
     #[test]
@@ -153,6 +176,8 @@ mod tests {
         };
         assert_eq!(text("1"), "A file from work");
         assert_eq!(text("12"), "12 files from work");
+        assert_eq!(text("back=1"), "A document is back from work");
+        assert_eq!(text("back=3"), "3 documents are back from work");
         assert_eq!(text("pendrive"), "A pendrive from work");
     }
 }

@@ -18,7 +18,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::request::Verb;
 use protocol::types::VmName;
@@ -28,6 +28,7 @@ use super::receive::{Arrival, given_back};
 use super::replace::{Replacement, Target};
 use super::seq::{Entry, NotAccepted, Store};
 use super::together::{ExtractError, extract, open_extracted};
+use crate::desktop::arrival::{self, Arrived};
 use crate::failure::Failure;
 use crate::incoming::{Fate, NAME, STAYS, fate_of};
 use crate::interrupt;
@@ -43,13 +44,25 @@ pub fn receive(session: &mut Session, arrival: Arrival, store: &Store) -> Result
     let received = take(arrival, store);
     // The device is closed by now: an open one would keep dom0 from taking it away.
     match received {
-        Ok(text) => {
-            say(NAME, &Line::new(&format!("{source}: {text}")));
-            session.request(&Verb::Umount, timeout, &mut |_reason| {})
+        Ok(back) => {
+            say(NAME, &Line::new(&format!("{source}: {}", back.text)));
+            let given_back = session.request(&Verb::Umount, timeout, &mut |_reason| {});
+            arrival::announce(&source, Arrived::Back(back.count), &back.directory);
+            given_back
         }
         Err(NotTaken::Stays(failure)) => Err(failure.with_remark(STAYS)),
         Err(NotTaken::Refused(failure)) => Err(given_back(session, timeout, failure)),
     }
+}
+
+/// What an answer has become.
+struct Back {
+    /// What to say about it.
+    text: String,
+    /// How many documents it held.
+    count: u32,
+    /// Where the first of them is.
+    directory: PathBuf,
 }
 
 /// Why an answer was not taken.
@@ -61,7 +74,7 @@ enum NotTaken {
 }
 
 /// Everything up to the new documents; says what became of them.
-fn take(mut arrival: Arrival, store: &Store) -> Result<String, NotTaken> {
+fn take(mut arrival: Arrival, store: &Store) -> Result<Back, NotTaken> {
     let source = arrival.source.clone();
     let entry = store.accept(arrival.seq).map_err(|refusal| match refusal {
         NotAccepted::Unknown(_) | NotAccepted::Taken(_) => {
@@ -91,7 +104,7 @@ fn take_bundle(
     store: &Store,
     entry: Entry<'_>,
     documents: &[PathBuf],
-) -> Result<String, NotTaken> {
+) -> Result<Back, NotTaken> {
     let source = arrival.source.clone();
     let place = store.scratch().map_err(NotTaken::Stays)?;
     let extracted = match extract(arrival.device.into(), place.directory(), &mut arrival.progress) {
@@ -129,11 +142,14 @@ fn take_bundle(
 }
 
 /// Uses the number up, and puts the new contents in place.
-fn finish(source: &VmName, entry: Entry<'_>, replacements: Vec<Replacement<'_>>) -> Result<String, NotTaken> {
+fn finish(source: &VmName, entry: Entry<'_>, replacements: Vec<Replacement<'_>>) -> Result<Back, NotTaken> {
     for replacement in &replacements {
         replacement.make_ready().map_err(NotTaken::Stays)?;
     }
     let (made, seq) = (entry.made(), entry.seq());
+    let count = u32::try_from(replacements.len()).unwrap_or(u32::MAX);
+    let first = entry.documents.first().and_then(|document| document.parent());
+    let directory = first.map(Path::to_path_buf).unwrap_or_default();
     // The last step before the rename: whoever comes second finds no entry.
     entry.consume().map_err(|refusal| {
         NotTaken::Refused(Failure::failed(&format!("{source}: nothing was changed: {refusal}")))
@@ -157,7 +173,7 @@ fn finish(source: &VmName, entry: Entry<'_>, replacements: Vec<Replacement<'_>>)
         }
     }
     match first_failure {
-        None => Ok(said.join("; ")),
+        None => Ok(Back { text: said.join("; "), count, directory }),
         Some(failure) => {
             Err(NotTaken::Refused(said.iter().fold(failure, |failure, text| failure.with_remark(text))))
         }
