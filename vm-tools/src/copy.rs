@@ -225,11 +225,22 @@ fn write_pendrive(
     let written = write_plan(&plan, &mut device, files, progress);
     progress.finish();
     written?;
+    complete(session, &device, freshness, plan.bytes_total())
+}
+
+/// Clears what lies behind the last byte that was written now, if an earlier try could have left anything, and waits
+/// until the device has everything.
+pub(crate) fn complete(
+    session: &Session,
+    device: &File,
+    freshness: Freshness,
+    end: u64,
+) -> Result<(), Failure> {
     if freshness == Freshness::Reused {
         let reader = session.devices.open_for_reading(Device::Outgoing)?;
-        clear_from(&reader, &device, plan.bytes_total()).map_err(|error| not_cleared(&error))?;
+        clear_from(&reader, device, end).map_err(|error| not_cleared(&error))?;
     }
-    fdatasync(&device).map_err(|errno| Failure::failed(&format!("cannot write to the pendrive: {errno}")))
+    fdatasync(device).map_err(|errno| Failure::failed(&format!("cannot write to the pendrive: {errno}")))
 }
 
 /// Lets the kernel mount the pendrive, and copies into it.
@@ -267,7 +278,7 @@ fn not_cleared(error: &io::Error) -> Failure {
 
 /// Zeroes whatever lies behind the new volume's last byte: it was meant for another VM. Only blocks that hold
 /// something are written, so that a sparse image stays sparse.
-pub(crate) fn clear_from(reader: &File, device: &File, mut offset: u64) -> io::Result<()> {
+fn clear_from(reader: &File, device: &File, mut offset: u64) -> io::Result<()> {
     let mut block = vec![0; CLEAR_BLOCK_BYTES];
     let zeroes = vec![0; CLEAR_BLOCK_BYTES];
     loop {

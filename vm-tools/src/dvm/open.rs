@@ -16,13 +16,13 @@ use std::time::Duration;
 use lexopt::{Arg, Parser};
 use protocol::request::Verb;
 use protocol::types::{Device, SizeMib};
-use rustix::fs::{Access, AtFlags, CWD, accessat, fdatasync};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::document::Document;
 use super::seq::Store;
 use super::together::Bundle;
 use crate::cli::{self, Asked};
-use crate::copy::{Freshness, clear_from, get_pendrive};
+use crate::copy::{Freshness, complete, get_pendrive};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -264,12 +264,7 @@ fn fill(
         Load::One(document, is_view_only) => document.write_to(&mut device, *is_view_only, progress)?,
         Load::Bundle(bundle) => bundle.write_to(&mut device, progress)?,
     };
-    if freshness == Freshness::Reused {
-        let reader = session.devices.open_for_reading(Device::Outgoing)?;
-        clear_from(&reader, &device, end)
-            .map_err(|error| Failure::failed(&format!("cannot clear the rest of the pendrive: {error}")))?;
-    }
-    fdatasync(&device).map_err(|errno| Failure::failed(&format!("cannot write to the pendrive: {errno}")))
+    complete(session, &device, freshness, end)
 }
 
 #[cfg(test)]
