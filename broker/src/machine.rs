@@ -16,6 +16,7 @@
 mod control;
 mod disposables;
 mod launches;
+mod notes;
 mod orders;
 mod recovery;
 mod requests;
@@ -28,6 +29,7 @@ use policy::Policy;
 use protocol::attach::{AttachReply, AttachRequest, ORDERS_OPEN_MAX, Order, OrderId};
 use protocol::control::{ControlCommand, ControlEvent, LogStart, Ticket};
 use protocol::dialog::{self, DialogCommand, DialogEvent, DialogState, Notice, QuestionId};
+use protocol::journald::{Event as Happened, Note};
 use protocol::launch::{DisposableNumber, LaunchReply, LaunchRequest};
 use protocol::log::Level;
 use protocol::monitor::{self, MonitorEvent, MonitorState};
@@ -108,7 +110,7 @@ pub enum Action {
     /// Requests are served from now on.
     Ready,
     /// Write to the log. The text holds nothing that a VM chose but names that fit the contract.
-    Log(Level, String),
+    Log(Level, Note),
 }
 
 /// What a step may know of the world.
@@ -276,7 +278,8 @@ impl Machine {
         match event {
             MonitorEvent::DomainSeen { domid, name } => self.domain_seen(domid, name, around),
             MonitorEvent::NameUnfit { domid } => {
-                self.log(Level::Warning, format!("domain {domid} takes no part: its name does not fit"));
+                let text = format!("domain {domid} takes no part: its name does not fit");
+                self.log(Level::Warning, Note::about_vm(Happened::VmUnfit, domid, None, text));
                 self.domain_gone(domid, around);
             }
             MonitorEvent::DomainGone { domid } => self.domain_gone(domid, around),
@@ -297,7 +300,7 @@ impl Machine {
                 self.monitor = Some(MonitorState::Following);
                 self.all_listed(around);
             }
-            MonitorEvent::Log(line) => self.log(line.level, format!("xs-monitor: {}", line.text.as_str())),
+            MonitorEvent::Log(line) => self.said(Role::Monitor, &line),
         }
     }
 
@@ -307,7 +310,7 @@ impl Machine {
         }
         match event {
             DialogEvent::Answer { id, yes } => self.person_answered(id, yes, around),
-            DialogEvent::Log(line) => self.log(line.level, format!("dialog: {}", line.text.as_str())),
+            DialogEvent::Log(line) => self.said(Role::Dialog, &line),
         }
     }
 
@@ -327,7 +330,8 @@ impl Machine {
     }
 
     fn ended(&mut self, role: Role, how: Ending, around: &mut Surroundings<'_>) {
-        self.log(Level::Error, format!("{role} ended with {how}"));
+        let text = format!("{role} ended with {how}");
+        self.log(Level::Error, Note::about_process(Happened::ProcessEnded, role, text));
         self.desk.ended(role);
         match role {
             Role::Attacher => self.attacher_lost(),
@@ -362,7 +366,8 @@ impl Machine {
 
     /// A worker broke its protocol: it is ended, and what it said is dropped.
     fn violated(&mut self, role: Role, what: &str) {
-        self.log(Level::Error, format!("{role} is restarted: {what}"));
+        let text = format!("{role} is restarted: {what}");
+        self.log(Level::Error, Note::about_process(Happened::ProcessEnded, role, text));
         self.desk.ended(role);
         match role {
             Role::Attacher => self.attacher_lost(),
@@ -373,10 +378,6 @@ impl Machine {
             Role::Launcher | Role::Broker | Role::Control => {}
         }
         self.actions.push(Action::Restart(role));
-    }
-
-    fn log(&mut self, level: Level, text: String) {
-        self.actions.push(Action::Log(level, text));
     }
 
     fn record(&mut self, record: Record) {
@@ -396,7 +397,8 @@ impl Machine {
         }
         let name = vm.name.clone();
         let reply = Reply { reqid: asker.key.reqid.clone(), code, detail };
-        self.log(Level::Info, format!("{name}: {} ({})", code.word(), detail.text()));
+        let text = format!("{name}: {} ({})", code.word(), detail.text());
+        self.log_of_vm(Level::Info, Happened::Reply, asker.domid, text);
         if code.is_final() {
             if matches!(code, Code::Ok | Code::Failed | Code::Denied) {
                 let key = asker.key.clone();

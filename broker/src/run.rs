@@ -10,6 +10,7 @@ use policy::Policy;
 use protocol::channel::{Channel, ChannelError};
 use protocol::codec;
 use protocol::control::{ControlCommand, ControlReply};
+use protocol::journald::{Event as Happened, Note};
 use protocol::log::Level;
 use protocol::settings::BrokerSettings;
 use protocol::supervise::{Role, SupervisorNotice, SupervisorOrder};
@@ -62,11 +63,12 @@ pub enum RunError {
 #[must_use]
 pub fn run(inherited: Inherited, sandboxed: &Sandboxed) -> u8 {
     let clock = Clock::new();
-    let mut log = Log::new(clock);
+    let mut inherited = inherited;
+    let mut log = Log::new(clock, inherited.take_rest().pop());
     match Broker::start(inherited, sandboxed, clock).and_then(|mut broker| broker.serve(&mut log)) {
         Ok(()) => EXIT_OK,
         Err(error) => {
-            log.line(Level::Error, &error.to_string());
+            log.line(Level::Error, &Note::new(Happened::Failed, error.to_string()));
             EXIT_FAILED
         }
     }
@@ -164,7 +166,12 @@ impl Broker {
                 self.edges.close(role);
                 self.step(Event::Ended(role, how), log)
             }
-            (SupervisorNotice::Started { .. }, None) | (SupervisorNotice::Ended { .. }, Some(_)) => {
+            // From here, so that the answer shows that this loop turns.
+            (SupervisorNotice::AreYouAlive { number }, None) => {
+                self.tell_supervisor(&SupervisorOrder::Alive { number })
+            }
+            (SupervisorNotice::Started { .. }, None)
+            | (SupervisorNotice::Ended { .. } | SupervisorNotice::AreYouAlive { .. }, Some(_)) => {
                 Err(RunError::Supervisor(ChannelError::Descriptors))
             }
         }
@@ -177,7 +184,8 @@ impl Broker {
                 Ok(Heard::Nothing) => return Ok(()),
                 Ok(Heard::Event(event)) => self.step(event, log)?,
                 Ok(Heard::Log(line)) => {
-                    log.line(line.level, &format!("{role}: {}", line.text.as_str()));
+                    let text = format!("{role}: {}", line.text.as_str());
+                    log.line(line.level, &Note::about_process(Happened::ProcessSaid, role, text));
                 }
                 Err(error) => return self.lost(role, &error, log),
             }
@@ -191,7 +199,8 @@ impl Broker {
         if matches!(error, ChannelError::Closed) {
             return Ok(());
         }
-        log.line(Level::Error, &format!("{role} is restarted: {error}"));
+        let text = format!("{role} is restarted: {error}");
+        log.line(Level::Error, &Note::about_process(Happened::ProcessEnded, role, text));
         self.tell_supervisor(&SupervisorOrder::Restart { role })
     }
 
@@ -224,8 +233,8 @@ impl Broker {
     fn carry_out(&mut self, action: Action, log: &mut Log) -> Result<(), RunError> {
         let broken = match action {
             Action::Record(record) => return Ok(self.journal.append(&record)?),
-            Action::Log(level, text) => {
-                log.line(level, &text);
+            Action::Log(level, note) => {
+                log.line(level, &note);
                 return Ok(());
             }
             Action::Order(request) => {

@@ -12,6 +12,7 @@ pub mod channel;
 pub mod codec;
 pub mod control;
 pub mod dialog;
+pub mod journald;
 pub mod launch;
 pub mod log;
 pub mod monitor;

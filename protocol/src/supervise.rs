@@ -75,6 +75,11 @@ pub enum SupervisorNotice {
         /// How.
         how: Ending,
     },
+    /// Are you at work? [`SupervisorOrder::Alive`] with the same number answers.
+    AreYouAlive {
+        /// Which of these questions this is.
+        number: u32,
+    },
 }
 
 /// How a process ended.
@@ -105,6 +110,11 @@ pub enum SupervisorOrder {
     },
     /// Requests are served from now on.
     Ready,
+    /// The answer to [`SupervisorNotice::AreYouAlive`]; anything else that says this breaks the protocol.
+    Alive {
+        /// The number of the question.
+        number: u32,
+    },
 }
 
 /// Whether a worker of this role has an edge to the broker that `Started` must carry.

@@ -198,6 +198,10 @@ proptest! {
             comes_back_and_only_whole!(SupervisorOrder::Restart { role }, SupervisorOrder);
         }
         comes_back_and_only_whole!(SupervisorOrder::Ready, SupervisorOrder);
+        for number in [0, 1, u32::MAX] {
+            comes_back_and_only_whole!(SupervisorNotice::AreYouAlive { number }, SupervisorNotice);
+            comes_back_and_only_whole!(SupervisorOrder::Alive { number }, SupervisorOrder);
+        }
     }
 
     #[test]

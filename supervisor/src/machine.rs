@@ -224,6 +224,8 @@ impl Machine {
             (_, SupervisorOrder::Restart { role: role @ Role::Broker })
             | (Phase::Serving, SupervisorOrder::Restart { role }) => self.kill(role, actions),
             (Phase::Serving, SupervisorOrder::Ready) => actions.push(Action::NotifyReady),
+            // The watchdog's, not this machine's.
+            (_, SupervisorOrder::Alive { .. }) => {}
             // Said before the broker was ended.
             (Phase::Renewing | Phase::Stopping, SupervisorOrder::Restart { .. } | SupervisorOrder::Ready) => {
             }

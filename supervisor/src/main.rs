@@ -5,12 +5,16 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
 use policy::Policy;
+use protocol::journald::{self, Event, Note};
+use protocol::log::Level;
 use rustix::process::Signal;
 use supervisor::config::{CONFIG_FILE, Config, ConfigError, DialogKind, HostKind};
+use supervisor::log::Log;
 use supervisor::notify::Notifier;
 use supervisor::open::{OpenError, Opened};
 use supervisor::policy_files::PolicyFiles;
-use supervisor::run::{self, RunError, log};
+use supervisor::run::{self, RunError, Told};
+use supervisor::watchdog::{Watchdog, WatchdogError};
 use sys::inherit::{InheritError, Inherited};
 use sys::sandbox::SandboxError;
 use sys::signals::Signals;
@@ -38,8 +42,9 @@ options:
   --help          this text
   --version       the version
 
-It stays in the foreground and writes its log to stderr. With NOTIFY_SOCKET in its environment it
-says there when requests are served, as sd_notify(3) has it. SIGTERM, SIGINT and SIGHUP end it.
+It stays in the foreground and writes its log to stderr, or, where that is the journal, to journald
+with fields. NOTIFY_SOCKET and WATCHDOG_USEC in its environment are followed as sd_notify(3) has it.
+SIGTERM, SIGINT and SIGHUP end it.
 
 exit codes:
    0  it was told to end
@@ -63,6 +68,10 @@ enum Failure {
     Inherit(#[from] InheritError),
     #[error("entering the sandbox: {0}")]
     Sandbox(#[from] SandboxError),
+    #[error("NOTIFY_SOCKET in the environment names no socket: {0}")]
+    Notify(std::io::Error),
+    #[error(transparent)]
+    Watchdog(#[from] WatchdogError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -79,6 +88,8 @@ impl Failure {
             | Self::Run(_)
             | Self::Inherit(_)
             | Self::Sandbox(_)
+            | Self::Notify(_)
+            | Self::Watchdog(_)
             | Self::Io(_) => EXIT_FAILURE,
         }
     }
@@ -98,10 +109,11 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match parse(&mut Parser::from_env()).and_then(perform) {
+    let mut log = Log::default();
+    match parse(&mut Parser::from_env()).and_then(|task| perform(task, &mut log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            log(&failure.to_string());
+            log.line(Level::Error, &Note::new(Event::Failed, failure.to_string()));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -131,18 +143,17 @@ fn parse(arguments: &mut Parser) -> Result<Task, Failure> {
     Ok(if only_check { Task::Check(options) } else { Task::Serve(options) })
 }
 
-fn perform(task: Task) -> Result<(), Failure> {
+fn perform(task: Task, log: &mut Log) -> Result<(), Failure> {
     match task {
         Task::Print(text) => Ok(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?),
         Task::Check(options) => {
             let (_, policy) = load(&options)?;
-            log(&format!(
-                "configuration and policy can be used; the policy has {} rules",
-                policy.rules().len()
-            ));
+            let rules = policy.rules().len();
+            let text = format!("configuration and policy can be used; the policy has {rules} rules");
+            log.line(Level::Info, &Note::new(Event::Starting, text));
             Ok(())
         }
-        Task::Serve(options) => serve(&options),
+        Task::Serve(options) => serve(&options, log),
     }
 }
 
@@ -155,16 +166,35 @@ fn load(options: &Options) -> Result<(Config, Policy), ConfigError> {
     Ok((config, policy))
 }
 
-fn serve(options: &Options) -> Result<(), Failure> {
-    let profile = &sandbox_profiles::SUPERVISOR;
-    let inherited = Inherited::take_over(profile)?;
+fn serve(options: &Options, log: &mut Log) -> Result<(), Failure> {
+    let inherited = Inherited::take_over(&sandbox_profiles::SUPERVISOR)?;
+    let variable = |name| std::env::var_os(name);
+    *log = Log::open(variable("JOURNAL_STREAM").as_deref(), Path::new(journald::SOCKET));
     let signals = Signals::take(&ENDING_SIGNALS)?;
-    let notifier = Notifier::open(std::env::var_os("NOTIFY_SOCKET"))?;
+    let notifier = Notifier::open(variable("NOTIFY_SOCKET")).map_err(Failure::Notify)?;
+    let (usec, pid) = (variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"));
+    let watchdog = Watchdog::wanted(usec.as_deref(), pid.as_deref(), std::process::id())?;
+    let told = Told { log, notifier: &notifier };
+    let served = open_and_run(options, &inherited, signals, watchdog, told);
+    if let Err(failure) = &served {
+        notifier.tell_failure(&failure.to_string());
+    }
+    served
+}
+
+fn open_and_run(
+    options: &Options,
+    inherited: &Inherited,
+    signals: Signals,
+    watchdog: Option<Watchdog>,
+    told: Told<'_>,
+) -> Result<(), Failure> {
     let (config, policy) = load(options)?;
     let opened = Opened::open(&config, policy)?;
-    log(&greeting(&config, &opened, &options.config));
-    let sandboxed = sys::sandbox::enter(profile, &inherited)?;
-    run::run(opened, signals, notifier, &sandboxed)?;
+    let greeting = greeting(&config, &opened, &options.config);
+    told.log.line(Level::Info, &Note::new(Event::Starting, greeting));
+    let sandboxed = sys::sandbox::enter(&sandbox_profiles::SUPERVISOR, inherited)?;
+    run::run(opened, signals, watchdog, told, &sandboxed)?;
     Ok(())
 }
 

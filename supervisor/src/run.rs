@@ -6,13 +6,17 @@
 //! orders of the broker · *Trusts* the administrator's files, the kernel, xenstored's socket · *Ends when* it is
 //! told to (SIGTERM, SIGINT, SIGHUP), or when a worker ends again and again.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use protocol::channel::{self, Channel, ChannelError};
+use protocol::journald::{Event as Happened, Note};
+use protocol::log::Level;
 use protocol::supervise::{Ending, Role, SupervisorNotice, SupervisorOrder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -22,9 +26,12 @@ use sys::spawn::{Child, Ended};
 
 use crate::display::Connected;
 use crate::machine::{Action, Event, Machine, RESTART_WINDOW_MS, RESTARTS_MAX, Unit, Wanted};
-use crate::notify::{self, Notifier};
+use crate::notify;
 use crate::open::Opened;
+use crate::watchdog::Watchdog;
 use crate::workers::{self, WorkerError};
+
+pub use told::Told;
 
 /// Most orders of the broker that are looked at before everything else has its turn.
 const ORDERS_PER_TURN_MAX: usize = 16;
@@ -59,10 +66,11 @@ pub enum RunError {
 type BrokerEdge = Channel<SupervisorNotice, SupervisorOrder>;
 
 /// The daemon's first process.
-struct Supervisor {
+struct Supervisor<'a> {
     opened: Opened,
     signals: Signals,
-    notifier: Notifier,
+    told: Told<'a>,
+    watchdog: Option<Watchdog>,
     machine: Machine,
     children: BTreeMap<Role, Child>,
     /// Those that were told to end: their end is no news.
@@ -80,7 +88,8 @@ struct Supervisor {
 pub fn run(
     opened: Opened,
     signals: Signals,
-    notifier: Notifier,
+    watchdog: Option<Watchdog>,
+    told: Told<'_>,
     _sandboxed: &Sandboxed,
 ) -> Result<(), RunError> {
     let wanted = Wanted {
@@ -92,7 +101,8 @@ pub fn run(
         machine: Machine::new(wanted),
         opened,
         signals,
-        notifier,
+        told,
+        watchdog,
         children: BTreeMap::new(),
         killed: BTreeSet::new(),
         is_ending: false,
@@ -113,6 +123,7 @@ pub fn run(
         if supervisor.machine.next_tick_ms().is_some_and(|due_ms| due_ms <= supervisor.now_ms()) {
             supervisor.events.push_back(Event::Tick);
         }
+        supervisor.ask_broker();
     }
 }
 
@@ -123,7 +134,7 @@ enum Turn {
     Over,
 }
 
-impl Supervisor {
+impl Supervisor<'_> {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -142,12 +153,13 @@ impl Supervisor {
             }
             Action::Tell(notice) => self.tell(|broker| broker.send(&notice)),
             Action::NotifyReady => {
-                log("requests are served");
+                self.log(Level::Info, Note::new(Happened::Serving, "requests are served".to_owned()));
                 self.notify(notify::READY);
             }
             Action::NotifyStopping => {
                 self.is_ending = true;
-                log("told to end, so all processes are ended");
+                let text = "told to end, so all processes are ended".to_owned();
+                self.log(Level::Info, Note::new(Happened::Stopping, text));
                 self.notify(notify::STOPPING);
             }
             Action::GiveUp(unit) => return Err(RunError::EndsAgainAndAgain(unit)),
@@ -186,10 +198,12 @@ impl Supervisor {
         };
         let (far_end, workers_end) =
             channel::pair().map_err(|errno| io_error("making an edge")(errno.into()))?;
-        let child = workers::start(role, &self.opened, &workers_end, stream, &connected)?;
+        let journald = self.told.log.journald();
+        let child = workers::start(role, &self.opened, &workers_end, stream, &connected, journald)?;
         self.children.insert(role, child);
         if role == Role::Broker {
             self.broker = Some(Channel::new(far_end));
+            self.watchdog.iter_mut().for_each(Watchdog::broker_started);
         } else {
             self.tell(|broker| broker.send_with(&SupervisorNotice::Started { role }, far_end));
         }
@@ -200,13 +214,15 @@ impl Supervisor {
     fn connect(&mut self, role: Role) -> Option<Vec<(&'static str, OwnedFd)>> {
         if let (Role::Dialog, Some(display)) = (role, &mut self.opened.display) {
             let attempt = display.connect(&self.opened.null);
-            display.news(&attempt).iter().for_each(|news| log(news));
+            let news = display.news(&attempt);
+            self.log_news(role, news);
             let Connected { socket, xauthority } = attempt.ok()?;
             return Some(vec![("display", socket), ("xauthority", xauthority)]);
         }
         if let (Role::Notifier, Some(bus)) = (role, &mut self.opened.session_bus) {
             let attempt = bus.connect();
-            bus.news(&attempt).iter().for_each(|news| log(news));
+            let news = bus.news(&attempt);
+            self.log_news(role, news);
             return Some(vec![("bus", attempt.ok()?)]);
         }
         Some(Vec::new())
@@ -224,15 +240,10 @@ impl Supervisor {
     fn lose_broker(&mut self, error: &ChannelError) {
         // When the broker ends, its edge does too; the line about its end says it better.
         if !matches!(error, ChannelError::Closed) {
-            log(&format!("the broker is ended: {error}"));
-        }
-        self.broker = None;
-        self.events.push_back(Event::BrokerLost);
-    }
-
-    fn notify(&self, state: &str) {
-        if let Err(error) = self.notifier.tell(state) {
-            log(&format!("cannot tell {state} to NOTIFY_SOCKET: {error}"));
+            self.end_broker(&error.to_string());
+        } else {
+            self.broker = None;
+            self.events.push_back(Event::BrokerLost);
         }
     }
 
@@ -276,7 +287,9 @@ impl Supervisor {
             roles.push(*role);
             waiting.push(PollFd::from_borrowed_fd(child.pidfd(), PollFlags::IN));
         }
-        let timeout = self.machine.next_tick_ms().and_then(|due_ms| {
+        let to_ask_ms = self.broker.as_ref().and(self.watchdog.as_ref()).and_then(Watchdog::due_ms);
+        let next_ms = self.machine.next_tick_ms().into_iter().chain(to_ask_ms).min();
+        let timeout = next_ms.and_then(|due_ms| {
             let left = Duration::from_millis(due_ms.saturating_sub(self.now_ms()));
             Timespec::try_from(left).ok()
         });
@@ -295,9 +308,11 @@ impl Supervisor {
             let Some(broker) = &mut self.broker else { return };
             match broker.flush().and_then(|()| broker.receive()) {
                 Ok(None) => return,
+                Ok(Some(SupervisorOrder::Alive { number })) => self.broker_lives(number),
                 Ok(Some(order)) => {
                     if let SupervisorOrder::Restart { role } = order {
-                        log(&format!("the broker wants {role} to be started anew"));
+                        let text = format!("the broker wants {role} to be started anew");
+                        self.log(Level::Warning, Note::about_process(Happened::ProcessEnded, role, text));
                     }
                     self.events.push_back(Event::Order(order));
                 }
@@ -312,11 +327,15 @@ impl Supervisor {
         if !self.killed.remove(&role) {
             let what_now =
                 if role == Role::Broker { "everything is started anew" } else { "it is started anew" };
-            log(&format!("{role} (process {}) ended: {ended}; {what_now}", child.pid()));
+            let text = format!("{role} (process {}) ended: {ended}; {what_now}", child.pid());
+            self.told.log.line(Level::Error, &Note::about_process(Happened::ProcessEnded, role, text));
         }
         self.children.remove(&role);
         if role == Role::Broker {
             self.broker = None;
+            if !self.is_ending {
+                self.notify(notify::RENEWING);
+            }
         }
         let how = match ended {
             Ended::Code(code) => Ending::Code(code),
@@ -325,12 +344,6 @@ impl Supervisor {
         self.events.push_back(Event::Ended { role, how });
         Ok(())
     }
-}
-
-/// Writes a line to the log. Nothing can be done about a log that cannot be written.
-pub fn log(text: &str) {
-    // In one piece, so that lines of other processes do not come between.
-    let _ = io::stderr().write_all(format!("qfilexchgd: {text}\n").as_bytes());
 }
 
 fn io_error(tried: &'static str) -> impl FnOnce(io::Error) -> RunError {

@@ -55,7 +55,7 @@ pub fn profile(role: Role, dialog_has_window: bool) -> &'static Profile {
 
 /// Starts a worker. `edge` is its end of the edge to the broker (to the supervisor, for the broker itself), and
 /// `stream` that of the one between gate and monitor, or between launcher and runner; `connected` is what a dialog with a
-/// window and the notifier have besides, by the names of their profiles.
+/// window and the notifier have besides, by the names of their profiles; `journald` is for the broker.
 ///
 /// # Errors
 /// [`WorkerError`]; nothing is left running then.
@@ -65,6 +65,7 @@ pub fn start(
     edge: &OwnedFd,
     stream: Option<&OwnedFd>,
     connected: &[(&'static str, OwnedFd)],
+    journald: Option<BorrowedFd<'_>>,
 ) -> Result<Child, WorkerError> {
     let fault = |tried| move |error| WorkerError::Io { role, tried, error };
     let xenstored = match role {
@@ -81,8 +82,10 @@ pub fn start(
     for name in profile.descriptors {
         descriptors.push(*named.get(name).ok_or(WorkerError::Descriptor { role, name })?);
     }
-    if let (Role::Attacher, Some(_), Some(loops)) = (role, profile.rest, &opened.loops) {
-        descriptors.push(loops.as_fd());
+    match (role, profile.rest) {
+        (Role::Attacher, Some(_)) => descriptors.extend(opened.loops.as_ref().map(AsFd::as_fd)),
+        (Role::Broker, Some(_)) => descriptors.extend(journald),
+        (_, _) => {}
     }
     for shared in shared(role, opened) {
         memory_file::rewind(shared).map_err(fault("putting a file back to its beginning"))?;

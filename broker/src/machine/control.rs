@@ -11,6 +11,7 @@ use protocol::control::{
     WorkerItem,
 };
 use protocol::dialog::{DialogCommand, Question, QuestionId, Recipient};
+use protocol::journald::{Event as Happened, Note};
 use protocol::launch::DisposableNumber;
 use protocol::log::{Level, LogText};
 use protocol::reply::{Code, Detail};
@@ -83,7 +84,7 @@ impl Machine {
         self.desk.edge = Some(next);
         match event {
             ControlEvent::Asked { ticket, uid, request } => self.control_asked(ticket, uid, request, around),
-            ControlEvent::Log(line) => self.log(line.level, format!("control: {}", line.text.as_str())),
+            ControlEvent::Log(line) => self.said(Role::Control, &line),
         }
     }
 
@@ -198,7 +199,8 @@ impl Machine {
             return AnswerOutcome::NotOpen;
         }
         let word = if yes { "yes" } else { "no" };
-        self.log(Level::Info, format!("uid {uid} answers question {} by qfilexchgctl: {word}", id.0));
+        let text = format!("uid {uid} answers question {} by qfilexchgctl: {word}", id.0);
+        self.log(Level::Info, Note::new(Happened::Answer, text));
         if self.dialog.is_some() {
             self.actions.push(Action::Dialog(DialogCommand::Withdraw { id }));
         }
@@ -243,7 +245,8 @@ impl Machine {
                 self.end_disposable(number, around);
             }
         }
-        self.log(Level::Warning, format!("uid {uid} kills pendrive {image} by qfilexchgctl"));
+        let text = format!("uid {uid} kills pendrive {image} by qfilexchgctl");
+        self.log(Level::Warning, Note::new(Happened::PendriveLost, text));
         KillOutcome::Begun
     }
 

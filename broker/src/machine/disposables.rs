@@ -14,6 +14,7 @@
 use bincode::{Decode, Encode};
 use policy::{Action as PolicyAction, Operation, Party};
 use protocol::dialog::Notice;
+use protocol::journald::{Event as Happened, Note};
 use protocol::launch::{
     DISPOSABLE_NUMBER_MAX, DISPOSABLES_MAX, DisposableNumber, LaunchFailure, LaunchOrder,
 };
@@ -128,7 +129,7 @@ impl Machine {
         };
         let deadline = around.now.saturating_add(u64::from(self.settings.launch_ms_max));
         let stage = Stage::Launching { made: false, deadline };
-        self.log(Level::Info, format!("{number} is made for {owner_name}"));
+        self.log_of_disposable(Level::Info, number, format!("{number} is made for {owner_name}"));
         self.desk.launched(number, around.now);
         self.keep(Disposable { number, owner: at, owner_name, seq, stage });
         self.place(image, Place::Launching { at, number, asker: asker.clone() }, around);
@@ -194,7 +195,13 @@ impl Machine {
     fn runs(&mut self, disposable: Disposable, domid: Domid, around: &mut Surroundings<'_>) {
         let (number, seq) = (disposable.number, disposable.seq);
         let Ok(name) = number.name() else { return };
-        self.log(Level::Info, format!("{number} is domain {domid}"));
+        let note = Note::about_vm(
+            Happened::Disposable,
+            domid,
+            Some(name.clone()),
+            format!("{number} is domain {domid}"),
+        );
+        self.log(Level::Info, note);
         self.keep(Disposable { stage: Stage::Running { domid }, ..disposable });
         match self.waits_for(number) {
             Some((image, at, asker)) => {
@@ -234,7 +241,7 @@ impl Machine {
         reason: LaunchFailure,
         around: &mut Surroundings<'_>,
     ) {
-        self.log(Level::Error, format!("{number} could not be made: {reason}"));
+        self.log_of_disposable(Level::Error, number, format!("{number} could not be made: {reason}"));
         if let Some((image, at, asker)) = self.waits_for(number) {
             self.place(image, Place::Clean { at }, around);
             self.answer(&asker, Code::Failed, Detail::DisposableFailed, around);
@@ -317,7 +324,7 @@ impl Machine {
                     self.forget_if_destroyed(number);
                 }
                 Stage::Running { .. } if is_gone => {
-                    self.log(Level::Warning, format!("{number} ended by itself"));
+                    self.log_of_disposable(Level::Warning, number, format!("{number} ended by itself"));
                     self.keep(Disposable { stage: Stage::Ending { domid: None }, ..disposable });
                     self.destroy(number, around);
                 }
@@ -346,7 +353,7 @@ impl Machine {
     }
 
     pub(super) fn forget_disposable(&mut self, number: DisposableNumber) {
-        self.log(Level::Info, format!("{number} is gone"));
+        self.log_of_disposable(Level::Info, number, format!("{number} is gone"));
         self.disposables.remove(&number);
         self.desk.ended_disposable(number);
         self.record(Record::DisposableGone { number });

@@ -104,7 +104,7 @@ impl Machine {
 
     pub(super) fn launcher_said(&mut self, reply: LaunchReply, around: &mut Surroundings<'_>) {
         match reply {
-            LaunchReply::Log(line) => self.log(line.level, format!("dvm-launcher: {}", line.text.as_str())),
+            LaunchReply::Log(line) => self.said(Role::Launcher, &line),
             LaunchReply::Rebuilding { id } => self.rebuilding(id, around),
             LaunchReply::Finished { id, outcome } => match self.launches.open.remove(&id) {
                 Some(open) => self.launched(open.order, outcome, around),
@@ -121,7 +121,11 @@ impl Machine {
             }
             Some(_) | None => return self.violated(Role::Launcher, "a rebuild that nothing asked for"),
         };
-        self.log(Level::Info, format!("the template is rebuilt before {number} is made"));
+        self.log_of_disposable(
+            Level::Info,
+            number,
+            format!("the template is rebuilt before {number} is made"),
+        );
         if let Some(owner) = self.disposables.get(&number).map(|disposable| disposable.owner) {
             self.tell_person(owner, Matter::Rebuild, around, |_| Notice::TemplateBeingRebuilt);
         }
@@ -157,7 +161,11 @@ impl Machine {
         let tries = self.launches.lingering.get(&number).map_or(0, |lingering| lingering.tries);
         let tries = tries.saturating_add(u32::from(failure.is_some()));
         if let Some(failure) = failure {
-            self.log(Level::Warning, format!("{number} could not be destroyed: {failure}"));
+            self.log_of_disposable(
+                Level::Warning,
+                number,
+                format!("{number} could not be destroyed: {failure}"),
+            );
         }
         if !is_seen && (failure.is_none() || tries >= DESTROY_TRIES_MAX) {
             self.launches.lingering.remove(&number);

@@ -3,6 +3,7 @@
 use protocol::attach::{
     AttachFailure, AttachReply, AttachRequest, Attachment, ORDERS_OPEN_MAX, Order, OrderId, Outcome, answers,
 };
+use protocol::journald::{Event as Happened, Note};
 use protocol::log::Level;
 use protocol::reply::{Code, Detail};
 use protocol::supervise::Role;
@@ -133,7 +134,7 @@ impl Machine {
         let (id, outcome) = match reply {
             AttachReply::Finished { id, outcome } => (id, outcome),
             AttachReply::Log(line) => {
-                return self.log(line.level, format!("attacher: {}", line.text.as_str()));
+                return self.said(Role::Attacher, &line);
             }
         };
         let Some(open) = self.orders.remove(&id) else {
@@ -143,7 +144,8 @@ impl Machine {
             return self.violated(Role::Attacher, "an answer that does not fit its order");
         }
         if let Outcome::Failed(failure) = &outcome {
-            self.log(Level::Warning, format!("attacher: {}: {failure}", describe(&open.order)));
+            let text = format!("attacher: {}: {failure}", describe(&open.order));
+            self.log(Level::Warning, Note::about_process(Happened::OrderFailed, Role::Attacher, text));
         }
         match (&open.order, outcome) {
             (Order::Inventory, Outcome::Inventory(items)) => self.stock_taken(&items, around),

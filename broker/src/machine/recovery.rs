@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::attach::{InventoryItem, Order};
+use protocol::journald::{Event as Happened, Note};
 use protocol::log::Level;
 use protocol::reply::{Code, Detail};
 use protocol::types::{Device, Domid, ImageId, SizeMib, VmName};
@@ -134,7 +135,8 @@ impl Machine {
             | Place::Waiting { .. }
             | Place::Loaded { .. } => {
                 if holder != pendrive.place.holder() {
-                    self.log(Level::Error, format!("{image} is not where it was, and is destroyed"));
+                    let text = format!("{image} is not where it was, and is destroyed");
+                    self.log(Level::Error, Note::new(Happened::PendriveLost, text));
                     if let Place::Asking { question, .. } = &pendrive.place {
                         self.deadlines.remove(question);
                         self.actions.push(Action::Dialog(protocol::dialog::DialogCommand::Withdraw {
@@ -173,7 +175,8 @@ impl Machine {
     /// An image that only the attacher knows: what an earlier run of the host left behind.
     fn stray(&mut self, image: ImageId, holder: Option<(Domid, Device)>, around: &Surroundings<'_>) {
         let (Ok(size), Ok(maker)) = (SizeMib::new(1), VmName::new(b"unknown")) else { return };
-        self.log(Level::Warning, format!("{image} belongs to nobody, and is destroyed"));
+        let text = format!("{image} belongs to nobody, and is destroyed");
+        self.log(Level::Warning, Note::new(Happened::PendriveLost, text));
         let place = Place::Destroying { asker: None };
         self.pendrives.insert(image, Pendrive { image, size, maker, place });
         self.retreat(image, holder, around);

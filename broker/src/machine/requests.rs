@@ -2,6 +2,7 @@
 
 use policy::{Action as PolicyAction, Decision, Operation, Party};
 use protocol::dialog::{DialogCommand, Notice};
+use protocol::journald::{Event as Happened, Note};
 use protocol::log::{Level, LogText};
 use protocol::monitor::MonitorState;
 use protocol::reply::{Code, Detail};
@@ -28,7 +29,8 @@ impl Machine {
             }
             vm.name = name.clone();
         } else if self.vms.len() >= VMS_MAX {
-            return self.log(Level::Error, format!("domain {domid} takes no part: there are too many"));
+            let text = format!("domain {domid} takes no part: there are too many");
+            return self.log(Level::Error, Note::about_vm(Happened::VmUnfit, domid, Some(name), text));
         } else {
             let mut vm = Vm::new(name.clone());
             let past = self.remembered.as_ref().and_then(|past| past.vms.get(&domid));
@@ -41,7 +43,7 @@ impl Machine {
             }
             self.vms.insert(domid, vm);
         }
-        self.log(Level::Info, format!("domain {domid} is {name}"));
+        self.log_of_vm(Level::Info, Happened::VmSeen, domid, format!("domain {domid} is {name}"));
         self.record(Record::Vm { domid, name });
         self.disposables_seen(around);
     }
@@ -124,7 +126,12 @@ impl Machine {
         let Some(vm) = self.vms.get_mut(&domid) else { return };
         vm.remember(key.clone());
         let name = vm.name.clone();
-        self.log(Level::Info, format!("{name} asks: {}", request.verb.word()));
+        self.log_of_vm(
+            Level::Info,
+            Happened::Request,
+            domid,
+            format!("{name} asks: {}", request.verb.word()),
+        );
         let asker = Asker { domid, key };
         match request.verb {
             Verb::New { size } => self.new_wanted(name, size, asker, around),
@@ -234,7 +241,8 @@ impl Machine {
         let recipient = target.recipient();
         let name = self.name_of(asker.domid);
         let origin = decision.origin.map_or_else(|| String::from("default"), |origin| origin.to_string());
-        self.log(Level::Info, format!("{name} -> {recipient}: {} ({origin})", decision.action.word()));
+        let text = format!("{name} -> {recipient}: {} ({origin})", decision.action.word());
+        self.log_of_vm(Level::Info, Happened::Policy, asker.domid, text);
         if decision.notify && decision.action != PolicyAction::Ask {
             let allowed = decision.action == PolicyAction::Allow;
             self.tell_person(asker.domid, Matter::Decision, around, |source| Notice::Decided {

@@ -1,6 +1,7 @@
 //! A transfer from `send` to the receiver's device: questions, busy receivers, and VMs that vanish.
 
 use protocol::dialog::{DialogCommand, DialogState, QUESTIONS_OPEN_MAX, Question, QuestionId, QuestionKind};
+use protocol::journald::{Event as Happened, Note};
 use protocol::log::{Level, LogText};
 use protocol::reply::{Code, Detail};
 use protocol::types::{Device, Domid, ImageId};
@@ -107,15 +108,14 @@ impl Machine {
     /// The person answered a question, perhaps one that is settled by now (L13).
     pub(super) fn person_answered(&mut self, id: QuestionId, yes: bool, around: &mut Surroundings<'_>) {
         if self.deadlines.remove(&id).is_none() {
-            return self.log(Level::Info, String::from("a late answer was dropped"));
+            let text = String::from("a late answer was dropped");
+            return self.log(Level::Info, Note::new(Happened::Answer, text));
         }
         let Some(Asked { image, at, to, permitted, ticket, asker }) = self.asked_about(id) else { return };
         let source = self.name_of(at);
         let target = to.recipient();
-        self.log(
-            Level::Info,
-            format!("{source} -> {target}: the person says {}", if yes { "yes" } else { "no" }),
-        );
+        let text = format!("{source} -> {target}: the person says {}", if yes { "yes" } else { "no" });
+        self.log_of_vm(Level::Info, Happened::Answer, at, text);
         match (yes, permitted) {
             (true, false) => self.permitted(image, to, asker, around),
             (true, true) => self.wait_for(image, to, ticket, asker, around),
@@ -241,7 +241,8 @@ impl Machine {
     /// A domain does not run any longer: nothing of it stays, and whoever waits for it is told.
     pub(super) fn domain_gone(&mut self, domid: Domid, around: &mut Surroundings<'_>) {
         let Some(vm) = self.vms.remove(&domid) else { return };
-        self.log(Level::Info, format!("domain {domid} ({}) is gone", vm.name));
+        let text = format!("domain {domid} ({}) is gone", vm.name);
+        self.log(Level::Info, Note::about_vm(Happened::VmGone, domid, Some(vm.name.clone()), text));
         self.record(Record::VmGone { domid });
         self.owed.retain(|(asker, _)| asker.domid != domid);
         self.qpen_missing.remove(&domid);

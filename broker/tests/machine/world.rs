@@ -229,7 +229,8 @@ impl World {
             Action::TellLog { .. } => {}
             Action::Restart(role) => self.restarts.push(role),
             Action::Ready => self.ready = true,
-            Action::Log(_, text) => {
+            Action::Log(_, note) => {
+                let text = note.text;
                 assert!(text.is_ascii() && !text.contains('\n'), "{text:?}");
                 self.log.push(text);
             }
