@@ -16,6 +16,8 @@ pub struct Profile {
     pub descriptors: &'static [&'static str],
     /// Whether any number of further descriptors of one kind follows those with a name.
     pub rest: Option<Rest>,
+    /// Which descriptors it opens or is sent once it runs.
+    pub later: &'static [Later],
     /// The namespaces that the process has for itself, made by whoever starts it.
     pub namespaces: Namespaces,
     /// What the process sees as `/`.
@@ -52,6 +54,30 @@ pub struct Rest {
     pub name: &'static str,
     /// More than this many is an error.
     pub count_max: usize,
+}
+
+/// Descriptors that a process opens or is sent once it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Later {
+    /// What they refer to.
+    pub kind: Kind,
+    /// Most of them at once.
+    pub count_max: usize,
+    /// What for.
+    pub reason: &'static str,
+}
+
+/// What a descriptor can refer to, as far as `/proc` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A socket.
+    Socket,
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A block device.
+    BlockDevice,
 }
 
 /// The namespaces that a process does not share with whoever starts it. The mount namespace follows from [`Root`].

@@ -78,6 +78,7 @@ mod tests {
             stdio: Stdio::Null,
             descriptors: &[],
             rest: None,
+            later: &[],
             namespaces: Namespaces::ALL,
             root: Root::Empty,
             capabilities: &[],

@@ -5,7 +5,7 @@
 
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
 
-use super::names;
+use super::names::Arch;
 
 /// One comparison of one argument with a constant.
 #[derive(Debug, Clone)]
@@ -25,9 +25,13 @@ pub struct Condition {
 /// The comparisons that the filter machine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
+    /// The same number.
     Equal,
+    /// Another number.
     NotEqual,
+    /// This number or a smaller one.
     AtMost,
+    /// This number or a greater one.
     AtLeast,
     /// The bits of this mask are equal to those of the value.
     MaskedEqual(u64),
@@ -35,16 +39,21 @@ pub enum Comparison {
 
 impl Condition {
     /// Understands one condition.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn parse(text: &str, arch: Arch) -> Result<Self, String> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let wrong = || format!("condition \"{text}\" is not ARGUMENT [& MASK] OPERATOR VALUE");
         let (argument, comparison, value) = match *words.as_slice() {
             [argument, operator, value] => (argument, plain(operator).ok_or_else(wrong)?, value),
-            [argument, "&", mask, "==", value] => (argument, Comparison::MaskedEqual(number(mask)?), value),
+            [argument, "&", mask, "==", value] => {
+                (argument, Comparison::MaskedEqual(number(mask, arch)?), value)
+            }
             _ => return Err(wrong()),
         };
         let (argument, is_int) = which(argument).ok_or_else(wrong)?;
-        let value = number(value)?;
+        let value = number(value, arch)?;
         if let Comparison::MaskedEqual(mask) = comparison
             && value & !mask != 0
         {
@@ -53,7 +62,25 @@ impl Condition {
         Ok(Self { text: text.to_owned(), argument, is_int, comparison, value })
     }
 
+    /// Whether it holds. Says what is meant, independently of the compiler of filters, which is tested against it.
+    #[must_use]
+    pub fn holds(&self, arguments: &[u64; 6]) -> bool {
+        let Some(whole) = arguments.get(usize::from(self.argument)) else { return false };
+        let bits = if self.is_int { u64::from(u32::MAX) } else { u64::MAX };
+        let (argument, value) = (whole & bits, self.value & bits);
+        match self.comparison {
+            Comparison::Equal => argument == value,
+            Comparison::NotEqual => argument != value,
+            Comparison::AtMost => argument <= value,
+            Comparison::AtLeast => argument >= value,
+            Comparison::MaskedEqual(mask) => argument & mask == value & mask,
+        }
+    }
+
     /// The same for the compiler of filters.
+    ///
+    /// # Errors
+    /// That compiler's.
     pub fn compiled(&self) -> Result<SeccompCondition, String> {
         let length = if self.is_int { SeccompCmpArgLen::Dword } else { SeccompCmpArgLen::Qword };
         let operator = match self.comparison {
@@ -87,11 +114,11 @@ fn plain(operator: &str) -> Option<Comparison> {
 }
 
 /// A number in decimal or `0x` hexadecimal, a named constant, or several of these joined by `|`.
-fn number(text: &str) -> Result<u64, String> {
-    text.split('|').try_fold(0, |all, part| one_number(part).map(|value| all | value))
+fn number(text: &str, arch: Arch) -> Result<u64, String> {
+    text.split('|').try_fold(0, |all, part| one_number(part, arch).map(|value| all | value))
 }
 
-fn one_number(text: &str) -> Result<u64, String> {
+fn one_number(text: &str, arch: Arch) -> Result<u64, String> {
     let unknown = || format!("{text} is neither a number nor a known constant");
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         let parsed = match text.strip_prefix("0x") {
@@ -100,5 +127,5 @@ fn one_number(text: &str) -> Result<u64, String> {
         };
         return parsed.map_err(|_| unknown());
     }
-    names::constant(text).ok_or_else(unknown)
+    arch.constant(text).ok_or_else(unknown)
 }

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule};
 
 use super::format::Grant;
+use super::names::Arch;
 
 /// Compiles an allow-list whose default action kills the process.
-pub fn program(grants: &[Grant]) -> Result<BpfProgram, String> {
+///
+/// # Errors
+/// The compiler's.
+pub fn program(grants: &[Grant], arch: Arch) -> Result<BpfProgram, String> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for grant in grants {
         let ways = rules.entry(grant.number).or_default();
@@ -17,9 +21,7 @@ pub fn program(grants: &[Grant]) -> Result<BpfProgram, String> {
             ways.push(SeccompRule::new(conditions).map_err(|error| format!("{}: {error}", grant.name))?);
         }
     }
-    // The profiles name an architecture, and their numbers are those of the machine that builds.
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch.of_filter())
         .and_then(BpfProgram::try_from)
         .map_err(|error| error.to_string())
 }

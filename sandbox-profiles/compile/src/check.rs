@@ -1,8 +1,10 @@
 //! What no profile may say, whoever wrote it.
 
+use std::collections::BTreeSet;
+
 use super::condition::{Comparison, Condition};
-use super::format::{File, Grant, Landlock, Namespace, Root};
-use super::names;
+use super::format::{Aim, File, Grant, Landlock, Namespace, Root};
+use super::names::{self, Arch};
 
 /// Calls that only the process that starts the others may have, since they inherit its filter.
 const NEVER_FOR_WORKERS: &[&str] = &[
@@ -82,6 +84,9 @@ const BY_NAME: &[&str] = &["openat", "openat2", "mkdirat", "unlinkat", "renameat
 const PROTECTING: &[&str] = &["mmap", "mprotect"];
 
 /// Checks everything but the system calls.
+///
+/// # Errors
+/// What may not be, as a sentence.
 pub fn file(file: &File) -> Result<(), String> {
     not_empty("process", &file.process)?;
     not_empty("user", &file.user)?;
@@ -90,6 +95,9 @@ pub fn file(file: &File) -> Result<(), String> {
     }
     for name in &file.capabilities {
         names::capability(name).ok_or_else(|| format!("unknown capability {name}"))?;
+    }
+    for later in &file.later {
+        not_empty("the reason of a later descriptor", &later.reason)?;
     }
     if file.rlimits.is_empty() {
         return Err("the list of resource limits is empty".to_owned());
@@ -131,23 +139,50 @@ fn worker(file: &File) -> Result<(), String> {
 }
 
 /// Checks the system calls.
-pub fn grants(file: &File, grants: &[Grant]) -> Result<(), String> {
+///
+/// # Errors
+/// What may not be, as a sentence.
+pub fn grants(file: &File, grants: &[Grant], arch: Arch) -> Result<(), String> {
     if grants.is_empty() {
         return Err("the list of system calls is empty".to_owned());
     }
+    aim(file.aim.as_ref(), grants)?;
     let landlock = file.landlock()?;
     for grant in grants {
         let in_call = |error: String| format!("system call {}: {error}", grant.name);
         not_empty("its reason", &grant.reason).map_err(in_call)?;
+        grant.rare.iter().try_for_each(|why| not_empty("why it is rare", why)).map_err(in_call)?;
         match &landlock {
             Landlock::NotForStarters => {}
-            Landlock::Rules(rules) => of_worker(grant, rules.is_empty()).map_err(in_call)?,
+            Landlock::Rules(rules) => of_worker(grant, rules.is_empty(), arch).map_err(in_call)?,
         }
     }
     Ok(())
 }
 
-fn of_worker(grant: &Grant, no_landlock_rules: bool) -> Result<(), String> {
+/// The number of calls that a profile is meant to have, or the reason why it has more.
+fn aim(aim: Option<&Aim>, grants: &[Grant]) -> Result<(), String> {
+    let Some(Aim { calls_max, missed }) = aim else { return Ok(()) };
+    let calls = count(grants);
+    match missed {
+        None if calls > *calls_max => Err(format!(
+            "{calls} system calls, which are more than the {calls_max} of its aim: say why, in missed"
+        )),
+        Some(_) if calls <= *calls_max => {
+            Err(format!("{calls} system calls meet its aim of {calls_max}: remove missed"))
+        }
+        Some(why) => not_empty("why the aim is missed", why),
+        None => Ok(()),
+    }
+}
+
+/// How many system calls are granted, by name.
+#[must_use]
+pub fn count(grants: &[Grant]) -> usize {
+    grants.iter().map(|grant| grant.number).collect::<BTreeSet<_>>().len()
+}
+
+fn of_worker(grant: &Grant, no_landlock_rules: bool, arch: Arch) -> Result<(), String> {
     let name = grant.name.as_str();
     if NEVER_FOR_WORKERS.contains(&name) {
         return Err("no confined process may have it".to_owned());
@@ -156,11 +191,11 @@ fn of_worker(grant: &Grant, no_landlock_rules: bool) -> Result<(), String> {
         return Err("needs a landlock rule".to_owned());
     }
     if PROTECTING.contains(&name)
-        && !grant.conditions.iter().any(|it| forbids_bits(it, 2, names::constant("PROT_EXEC")))
+        && !grant.conditions.iter().any(|it| forbids_bits(it, 2, arch.constant("PROT_EXEC")))
     {
         return Err("needs the condition \"arg2 & PROT_EXEC == 0\"".to_owned());
     }
-    if name == "tgkill" && !grant.conditions.iter().any(|it| demands(it, 2, names::constant("SIGABRT"))) {
+    if name == "tgkill" && !grant.conditions.iter().any(|it| demands(it, 2, arch.constant("SIGABRT"))) {
         return Err("needs the condition \"int2 == SIGABRT\"".to_owned());
     }
     if name == "accept4" && !grant.conditions.iter().any(|it| demands(it, 0, Some(it.value))) {

@@ -3,10 +3,13 @@
 use std::fmt::Write;
 
 use super::Compiled;
-use super::format::{Ids, Landlock, Namespace};
+use super::format::{Ids, Landlock, Later, Namespace};
 use super::names;
 
 /// The constants of all profiles, and the list of them.
+///
+/// # Errors
+/// None that is known.
 pub fn all(profiles: &[Compiled]) -> Result<String, String> {
     let mut text = String::new();
     for profile in profiles {
@@ -32,6 +35,13 @@ fn one(text: &mut String, profile: &Compiled) -> Result<(), String> {
             format_args!("rest: Some(Rest {{ name: {:?}, count_max: {} }}),\n", rest.name, rest.count_max),
         )?,
     }
+    text.push_str("later: &[");
+    for later in &file.later {
+        let Later { kind, count_max, reason } = later;
+        let kind = format_args!("Kind::{kind:?}");
+        put(text, format_args!("Later {{ kind: {kind}, count_max: {count_max}, reason: {reason:?} }},"))?;
+    }
+    text.push_str("],\n");
     put(
         text,
         format_args!(
