@@ -43,7 +43,7 @@ pub fn run(args: &[String]) -> ! {
             return tried(act, argument);
         }
         let edge = ManuallyDrop::new(inherited.take(profile.descriptors.first().unwrap()).unwrap());
-        if has_edge(profile) {
+        if has_edge(profile) && act != "call" {
             send(edge.as_fd(), READY);
         }
         match act.as_str() {

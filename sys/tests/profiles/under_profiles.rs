@@ -8,10 +8,11 @@ use sys::profile::{Landlock, Profile, Root};
 use sys::spawn::{Account, Child, Ended, Spawn};
 
 use crate::probe::{self, EXIT_HAPPENED, EXIT_REFUSED, READY, has_edge, has_heap};
-use crate::{ORDINARY_ID, PROBE, acts};
+use crate::{ORDINARY_ID, PROBE, QUICK, acts};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("every_forbidden_act_ends_in_sigsys", every_forbidden_act_ends_in_sigsys),
+    ("what_no_filter_can_see_is_refused_by_landlock_and_the_empty_root", what_no_filter_can_see_is_refused),
     ("the_kernel_confirms_the_sandbox_of_a_live_process", the_kernel_confirms_the_sandbox_of_a_live_process),
     ("the_body_of_a_worker_runs_and_its_code_is_passed_on", the_body_runs),
     ("a_panic_is_reported_without_its_text_and_is_no_violation", a_panic_is_reported_without_its_text),
@@ -43,7 +44,7 @@ fn workers() -> impl Iterator<Item = &'static Profile> {
 }
 
 /// Starts the probe with what its profile lists: directories where landlock rules want them, sockets otherwise.
-fn start(profile: &Profile, args: &[&str]) -> Probe {
+pub fn start(profile: &Profile, args: &[&str]) -> Probe {
     start_with(profile, args, |spawn| spawn.start().unwrap())
 }
 
@@ -111,7 +112,7 @@ impl Probe {
         })
     }
 
-    fn end(mut self) -> Ended {
+    pub fn end(mut self) -> Ended {
         self.child.wait().unwrap()
     }
 }
@@ -129,6 +130,28 @@ fn every_forbidden_act_ends_in_sigsys() {
             assert!(ended.is_violation(), "{} {act}: {ended}", profile.process);
         }
     }
+}
+
+fn what_no_filter_can_see_is_refused() {
+    // Beneath a directory of its own, so that a mistake in this test removes nothing.
+    let outer = std::env::temp_dir().join(format!("qfilexchg-paths-{}", std::process::id()));
+    let inner = outer.join("granted");
+    std::fs::create_dir_all(&inner).unwrap();
+    if sys::spawn::can_switch_accounts() {
+        std::os::unix::fs::chown(&inner, Some(ORDINARY_ID), Some(ORDINARY_ID)).unwrap();
+    }
+    let mut refused_otherwise = 0;
+    for profile in workers() {
+        for act in acts::REFUSED {
+            let ended = start_in(&inner, profile, &[act], |spawn| spawn.start().unwrap()).end();
+            let refused = ended == Ended::Code(i32::from(EXIT_REFUSED));
+            refused_otherwise += usize::from(refused);
+            assert!(refused || ended.is_violation(), "{} {act}: {ended}", profile.process);
+        }
+    }
+    std::fs::remove_dir_all(&outer).unwrap();
+    // The attacher's two and fat-reader's two.
+    assert_eq!(refused_otherwise, 4);
 }
 
 fn the_kernel_confirms_the_sandbox_of_a_live_process() {
@@ -276,8 +299,12 @@ fn everything_holds_without_privileges() {
         testkit::skip("an ordinary user cannot reach the folder of the built tests");
         return;
     }
-    let status =
-        std::process::Command::new(program).uid(ORDINARY_ID).gid(ORDINARY_ID).current_dir("/").status();
+    let status = std::process::Command::new(program)
+        .arg(QUICK)
+        .uid(ORDINARY_ID)
+        .gid(ORDINARY_ID)
+        .current_dir("/")
+        .status();
     assert!(status.unwrap().success());
 }
 
@@ -320,7 +347,7 @@ fn the_supervisors_filter_does_not_stop_a_worker() {
 }
 
 fn the_supervisor_starts_workers() {
-    assert_eq!(start_supervisor("start-workers"), Ended::Code(7));
+    assert_eq!(start_supervisor(&["start-workers"]), Ended::Code(7));
 }
 
 /// What the confined supervisor does in that test.
@@ -337,24 +364,27 @@ pub fn start_workers() -> u8 {
 
 fn the_supervisor_cannot_do_what_no_process_may() {
     for act in acts::STOPPED_EVERYWHERE {
-        let ended = start_supervisor(act);
+        let ended = start_supervisor(&[act]);
         assert!(ended.is_violation(), "{act}: {ended}");
     }
 }
 
 /// Whoever started the daemon: this user, in the namespaces of this process.
-fn start_supervisor(act: &str) -> Ended {
-    supervisor(act, std::io::stderr().as_fd()).wait().unwrap()
+pub fn start_supervisor(args: &[&str]) -> Ended {
+    supervisor(args, std::io::stderr().as_fd()).wait().unwrap()
 }
 
-fn supervisor(act: &str, output: BorrowedFd<'_>) -> Child {
+fn supervisor(args: &[&str], output: BorrowedFd<'_>) -> Child {
     let program = File::open(std::env::current_exe().unwrap()).unwrap();
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
     let profile = &sandbox_profiles::SUPERVISOR;
+    let place = probe::place(profile);
+    let args: Vec<&std::ffi::OsStr> =
+        std::iter::once(place.as_str()).chain(args.iter().copied()).map(AsRef::as_ref).collect();
     Spawn {
         program: program.as_fd(),
         argv0: PROBE,
-        args: &[probe::place(profile).as_ref(), act.as_ref()],
+        args: &args,
         stdio: [null.as_fd(), output, std::io::stderr().as_fd()],
         descriptors: &[],
         account: None,
@@ -373,7 +403,7 @@ fn a_second_thread_is_refused() {
 
 fn a_worker_dies_with_its_starter() {
     let (mut output, writer) = std::io::pipe().unwrap();
-    let mut starter = supervisor("start-and-hold", writer.as_fd());
+    let mut starter = supervisor(&["start-and-hold"], writer.as_fd());
     drop(writer);
     let mut pid = [0; 4];
     output.read_exact(&mut pid).unwrap();
