@@ -60,6 +60,12 @@ impl Host {
         Self::start(vms, "none", &[], "")
     }
 
+    /// Starts a host without a daemon.
+    #[must_use]
+    pub fn up_without_daemon(vms: &[&str]) -> Self {
+        Self::start(vms, "none", &["--no-daemon"], "")
+    }
+
     /// Starts a host whose questions wait for `qfilexchgctl`, and in whose VMs nobody takes a pendrive in.
     #[must_use]
     pub fn up_with_control(vms: &[&str]) -> Self {

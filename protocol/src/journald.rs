@@ -253,5 +253,13 @@ mod tests {
         let words: BTreeSet<&str> = Event::ALL.iter().map(|event| event.word()).collect();
         assert_eq!(words.len(), Event::ALL.len());
         assert!(words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
+        let document = include_str!("../../docs/systemd.md");
+        let described: BTreeSet<&str> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+            .map(|row| row.0)
+            .collect();
+        let missing: Vec<&&str> = words.difference(&described).collect();
+        assert!(missing.is_empty(), "docs/systemd.md says nothing of {missing:?}");
     }
 }

@@ -124,3 +124,38 @@ fn a_second_daemon_on_the_same_journal_is_refused() {
     assert!(text.contains("another qfilexchgd uses this directory"), "{text}");
     assert!(!host.path().join("images").exists());
 }
+
+#[test]
+fn an_environment_that_cannot_be_followed_is_an_error_of_the_start() {
+    let (_host, config) = host();
+    for (name, value, said_of_it) in [
+        ("NOTIFY_SOCKET", "run/notify", "NOTIFY_SOCKET in the environment names no socket"),
+        ("NOTIFY_SOCKET", "vsock:2:1234", "NOTIFY_SOCKET in the environment names no socket"),
+        ("WATCHDOG_USEC", "30s", "WATCHDOG_USEC in the environment is not a number"),
+        ("WATCHDOG_USEC", "1000", "WATCHDOG_USEC is less than 100 ms"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qfilexchgd"));
+        command.args(["--config", &config]).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_PID");
+        let output = command.env(name, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(EXIT_FAILURE), "{name}={value}");
+        assert!(said(&output).contains(said_of_it), "{name}={value}: {}", said(&output));
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_why_the_daemon_does_not_start() {
+    let (host, config) = host();
+    let path = host.path().join("notified");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    write(host.path(), "policy.d/10.policy", "copy work vault maybe\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qfilexchgd"));
+    let status = command.args(["--config", &config]).env("NOTIFY_SOCKET", &path).output().unwrap().status;
+    assert_eq!(status.code(), Some(EXIT_CONFIG));
+    let mut buffer = [0; 1024];
+    let length = socket.recv(&mut buffer).unwrap();
+    let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    assert!(
+        told.starts_with("STATUS=Failed: ") && told.ends_with("an action is ask, allow or deny"),
+        "{told}"
+    );
+}
