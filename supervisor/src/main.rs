@@ -81,9 +81,9 @@ impl Failure {
         match self {
             Self::Usage(_) => EXIT_USAGE,
             Self::Config(_)
-            | Self::Open(OpenError::Config(_) | OpenError::Display(_) | OpenError::PolicyTooLong) => {
-                EXIT_CONFIG
-            }
+            | Self::Open(
+                OpenError::Config(_) | OpenError::Display(_) | OpenError::Fenced | OpenError::PolicyTooLong,
+            ) => EXIT_CONFIG,
             Self::Open(OpenError::Directory { .. } | OpenError::Socket { .. } | OpenError::Io { .. })
             | Self::Run(_)
             | Self::Inherit(_)

@@ -8,6 +8,7 @@ use policy::Policy;
 use protocol::codec;
 use protocol::supervise::Role;
 use rustix::fs::{Mode, OFlags};
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 use sys::spawn::Account;
 
 use crate::config::{Config, ConfigError, DialogKind, HostKind};
@@ -52,6 +53,12 @@ pub enum OpenError {
     /// There is no telling which display the window belongs to.
     #[error("the dialog's window: {0}")]
     Display(String),
+    /// The service manager has taken away what the toolstack needs.
+    #[error(
+        "[disposables]: create is configured, but this service may not do what the toolstack does (CAP_SYS_ADMIN): under \
+         systemd, add the drop-in disposables.conf (qfilexchgd(8)), or configure no DisposableVMs"
+    )]
+    Fenced,
     /// There is more policy than fits.
     #[error("the policy and the tags are longer than a worker can be told: shorten them")]
     PolicyTooLong,
@@ -144,6 +151,9 @@ impl Opened {
         let launcher_settings = runner::launcher_settings(&config.disposables).map_err(in_memory())?;
         let mut runner = None;
         if config.disposables.are_made() {
+            if config.host == HostKind::Xen && !may_run_toolstack() {
+                return Err(OpenError::Fenced);
+            }
             let for_runner = runner::runner_settings(config)?.map_err(in_memory())?;
             let started = Runner::start(programs.runner(), null.as_fd(), &for_runner);
             runner = Some(started.map_err(io(Path::new(runner::RUNNER)))?);
@@ -167,6 +177,11 @@ impl Opened {
             runner,
         })
     }
+}
+
+/// Whether dvm-runner could run the toolstack's commands: not within the unit as it is shipped.
+fn may_run_toolstack() -> bool {
+    capability_is_in_bounding_set(CapabilitySet::SYS_ADMIN).unwrap_or(false)
 }
 
 fn null() -> Result<OwnedFd, OpenError> {

@@ -1,5 +1,6 @@
 //! What must hold for the packages, checked with the programs that people use: man, shells, dpkg, rpm, systemd.
 
+mod booted;
 mod complete;
 mod completions;
 mod installed;
@@ -7,6 +8,7 @@ mod manuals;
 mod root;
 mod rpms;
 mod started;
+mod unit;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and Debian's package that has it.
-const TOOLS: [(&str, &str); 26] = [
+const TOOLS: [(&str, &str); 27] = [
     ("fsck.vfat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
@@ -28,6 +28,7 @@ const TOOLS: [(&str, &str); 26] = [
     ("mmdebstrap", "mmdebstrap"),
     ("rpmbuild", "rpm"),
     ("systemd-analyze", "systemd"),
+    ("systemd-nspawn", "systemd-container"),
     ("zsh", "zsh"),
     ("fish", "fish"),
     ("../share/bash-completion/bash_completion", "bash-completion"),
