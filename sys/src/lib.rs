@@ -6,6 +6,7 @@
 //! [`sandbox::Sandboxed`] token that this yields. What a profile is says [`profile`]; the profiles themselves are in
 //! the crate `sandbox-profiles`.
 
+mod heap;
 pub mod inherit;
 pub mod loopdev;
 pub mod peer;

@@ -53,6 +53,20 @@ impl Peer {
     }
 }
 
+/// The process that made the other end: for a connection to a listening socket, the one that listens. 0: it is not in the
+/// caller's pid namespace.
+///
+/// # Errors
+/// The kernel's: not a connected Unix socket.
+pub fn pid_of(socket: impl AsFd) -> Result<u32, Errno> {
+    let mut ids = [0_u32; 3];
+    if option(&socket, libc::SO_PEERCRED, &mut ids)? < size_of::<libc::ucred>() {
+        return Err(Errno::IO);
+    }
+    let [pid, _, _] = ids;
+    Ok(pid)
+}
+
 /// Reads an option of the socket's level into these numbers; says how many bytes it has.
 fn option(socket: &impl AsFd, name: libc::c_int, numbers: &mut [u32]) -> Result<usize, Errno> {
     let room = std::mem::size_of_val(numbers);

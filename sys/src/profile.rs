@@ -78,6 +78,14 @@ pub enum Kind {
     Directory,
     /// A block device.
     BlockDevice,
+    /// A file that exists in memory only.
+    Memory,
+    /// A process.
+    Process,
+    /// Signals that wait.
+    Signals,
+    /// `/dev/null`.
+    Null,
 }
 
 /// The namespaces that a process does not share with whoever starts it. The mount namespace follows from [`Root`].

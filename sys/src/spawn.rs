@@ -357,9 +357,9 @@ impl std::fmt::Display for Ended {
             }
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(libc::SIGSYS) => write!(f, "SIGSYS (a system call outside of its profile)"),
-            Self::Signal(libc::SIGILL) => write!(f, "SIGILL (a panic)"),
-            Self::Signal(libc::SIGABRT) => write!(f, "SIGABRT (a panic or abort)"),
-            Self::Signal(libc::SIGSEGV) => write!(f, "SIGSEGV (a memory fault or abort)"),
+            Self::Signal(libc::SIGILL) => write!(f, "SIGILL (a panic, or no memory left)"),
+            Self::Signal(libc::SIGABRT) => write!(f, "SIGABRT (an abort)"),
+            Self::Signal(libc::SIGSEGV) => write!(f, "SIGSEGV (a memory fault or stack overflow)"),
             Self::Signal(libc::SIGKILL) => write!(f, "SIGKILL"),
             Self::Signal(number) => write!(f, "signal {number}"),
         }

@@ -6,9 +6,9 @@
 //! |---|---|
 //! | exit code of its body | it has finished |
 //! | exit code [`EXIT_SANDBOX`] | it could not enter its sandbox |
-//! | SIGILL | it panicked: a mistake in the program (SIGABRT where it is not the first process of a pid namespace) |
-//! | SIGSEGV, SIGBUS | a memory fault, a stack overflow, or libc's `abort` |
-//! | SIGSYS | it tried a system call outside of its profile |
+//! | SIGILL | it panicked, a mistake in the program, or no memory was left |
+//! | SIGSEGV, SIGBUS | a memory fault or a stack overflow |
+//! | SIGSYS | it tried a system call outside of its profile: also where libc finds its heap broken, and says so first |
 //!
 //! The first process of a pid namespace cannot die of SIGABRT: the kernel drops signals that such a process sends to
 //! itself, unless they come from a fault. So a panic ends with an invalid instruction, which is one.
@@ -17,8 +17,8 @@ use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::heap;
 use crate::inherit::Inherited;
 use crate::profile::Profile;
 use crate::sandbox::{self, Sandboxed};
@@ -43,19 +43,16 @@ struct Report {
 
 static REPORT: OnceLock<Report> = OnceLock::new();
 
-/// Whether this is the first process of its pid namespace; found out early, since it costs a system call.
-static IS_FIRST: AtomicBool = AtomicBool::new(false);
-
 /// Runs a confined process: installs the panic hook, takes the descriptors, enters the profile, runs `body` and exits
 /// with what it returns. To be called first in `main`.
 ///
-/// With a `reporter`, a panic's place (`file:line`, never its text, which may quote a VM) and the reason of a failed
-/// entry are passed to it; it costs one more descriptor, a duplicate of the first.
+/// With a `reporter`, a panic's place (`file:line`, never its text, which may quote a VM), that no memory is left, and the
+/// reason of a failed entry are passed to it; it costs one more descriptor, a duplicate of the first.
 pub fn run<F>(profile: &'static Profile, reporter: Option<Reporter>, body: F) -> !
 where
     F: FnOnce(Inherited, Sandboxed) -> u8,
 {
-    IS_FIRST.store(std::process::id() == 1, Ordering::Relaxed);
+    heap::confine();
     std::panic::set_hook(Box::new(end_by_panic));
     set_name(profile.process);
     let entered = Inherited::take_over(profile).map_err(|error| error.to_string()).and_then(|inherited| {
@@ -103,25 +100,39 @@ fn report(text: &Text) {
 
 /// The panic hook: says where, and ends the process. Never returns, so that nothing unwinds in a confined process.
 fn end_by_panic(info: &PanicHookInfo<'_>) {
+    match info.location() {
+        Some(place) => end_saying(format_args!("panic at {}:{}", place.file(), place.line())),
+        None => end_saying(format_args!("panic at an unknown place")),
+    }
+}
+
+/// Ends the process because it cannot have so many bytes.
+pub(crate) fn end_without_memory(bytes: usize) -> ! {
+    end_saying(format_args!("no memory left for {bytes} bytes"))
+}
+
+fn end_saying(why: std::fmt::Arguments<'_>) -> ! {
     static ENDING: OnceLock<()> = OnceLock::new();
-    // A reporter that panics itself must not be called again.
+    // A reporter that panics itself, or finds no memory either, must not be called again.
     if ENDING.set(()).is_ok() {
-        let text = match info.location() {
-            Some(place) => Text::from_args(format_args!("panic at {}:{}", place.file(), place.line())),
-            None => Text::from_args(format_args!("panic at an unknown place")),
-        };
-        report(&text);
+        report(&Text::from_args(why));
     }
     end_by_signal()
 }
 
-/// Ends this process by a signal that says "a mistake in the program", without system calls where they cannot help.
+/// Ends this process by a signal that says "a mistake in the program", without any system call.
 fn end_by_signal() -> ! {
+    // SAFETY: the instruction is defined to fault, so nothing after it runs.
     #[cfg(target_arch = "x86_64")]
-    if IS_FIRST.load(Ordering::Relaxed) {
-        // SAFETY: the instruction is defined to fault, so nothing after it runs.
-        unsafe { core::arch::asm!("ud2", options(noreturn, nomem, nostack)) }
+    unsafe {
+        core::arch::asm!("ud2", options(noreturn, nomem, nostack))
     }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!("udf #0", options(noreturn, nomem, nostack))
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     std::process::abort()
 }
 

@@ -99,6 +99,14 @@ pub enum Kind {
     Directory,
     /// A block device.
     BlockDevice,
+    /// A file that exists in memory only.
+    Memory,
+    /// A process.
+    Process,
+    /// Signals that wait.
+    Signals,
+    /// `/dev/null`.
+    Null,
 }
 
 /// What a process sees as `/`.

@@ -140,6 +140,8 @@ pub fn perform(act: &str, argument: &str) -> Option<bool> {
         "overflow" => return Some(recurse(1) == 0),
         "allocate" => return Some(allocate(argument.parse().ok()?)),
         "out-of-memory" => return Some(vec![1_u8; 1 << 40].len() > 1),
+        "grow" => return Some(allocate(1 << 20)),
+        "break-heap" => return Some(break_heap()),
         "write-null" => return Some(write_null()),
         "openat-anything" => return Some(with_each_path(openat)),
         "openat2-anything" => return Some(with_each_path(openat2)),
@@ -240,16 +242,22 @@ fn recurse(depth: u64) -> u64 {
     recurse(depth + 1) + std::hint::black_box(frame[1])
 }
 
-/// Whether this many MiB of memory can be had, used and given back.
+/// Whether this many MiB of memory can be had in pieces, used and given back.
 fn allocate(mebibytes: usize) -> bool {
     let mut memory = Vec::new();
     for _ in 0..mebibytes {
-        if memory.try_reserve(1 << 20).is_err() {
-            return false;
-        }
-        memory.extend_from_slice(&[1_u8; 1 << 20]);
+        memory.push(vec![1_u8; 1 << 20]);
     }
     std::hint::black_box(&memory);
+    true
+}
+
+/// Gives back what was never had, which libc notices.
+fn break_heap() -> bool {
+    let mut memory = vec![1_usize; 8];
+    let inside: *mut usize = std::hint::black_box(&mut memory[2]);
+    // SAFETY: there is none; the process is meant to end here, and does not use the memory afterwards.
+    unsafe { libc::free(inside.cast()) };
     true
 }
 
