@@ -13,6 +13,7 @@
 //! restart of either side the same function gives the same order again, and the attacher's orders are
 //! idempotent.
 
+mod about;
 mod control;
 mod disposables;
 mod launches;
@@ -41,6 +42,7 @@ use protocol::types::{Domid, ImageId, VmName};
 use crate::journal::{Past, Record};
 use launches::Launches;
 
+pub use about::About;
 pub use disposables::{Disposable, SEEN_MS_MAX, Stage};
 pub use launches::LAUNCH_AGAIN_MS;
 pub use requests::{NOTICE_MS_MIN, SIZE_MIB_MIN};

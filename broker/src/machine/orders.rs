@@ -145,7 +145,9 @@ impl Machine {
         }
         if let Outcome::Failed(failure) = &outcome {
             let text = format!("attacher: {}: {failure}", describe(&open.order));
-            self.log(Level::Warning, Note::about_process(Happened::OrderFailed, Role::Attacher, text));
+            let domid = self.asker_of(&open.order);
+            let note = Note::about_process(Happened::OrderFailed, Role::Attacher, text);
+            self.log(Level::Warning, Note { domid, ..note });
         }
         match (&open.order, outcome) {
             (Order::Inventory, Outcome::Inventory(items)) => self.stock_taken(&items, around),

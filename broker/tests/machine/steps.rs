@@ -1,6 +1,6 @@
 //! The life of a pendrive, step by step, and what must hold when something goes wrong at each step.
 
-use broker::machine::{Event, RETRY_MS};
+use broker::machine::{About, Event, RETRY_MS};
 use protocol::attach::{AttachFailure, Order};
 use protocol::dialog::{DialogEvent, Notice, QuestionId, QuestionKind, Recipient};
 use protocol::log::LogText;
@@ -440,4 +440,21 @@ fn a_device_that_the_vm_uses_before_the_broker_heard_of_it_is_no_error() {
     world.work();
     assert_eq!((world.codes(1, "s"), world.codes(2, "u")), (vec![Granted], vec![Granted]));
     assert!(world.images.is_empty());
+}
+
+#[test]
+fn l18_every_line_that_a_request_causes_is_about_its_vm() {
+    let mut world = World::with_policy(&["work", "vault"], "copy work vault allow\ncopy * * deny");
+    let before = world.causes.len();
+    world.new_pendrive(1, "n");
+    world.send(1, "work", "denied");
+    world.send(1, "vault", "s");
+    world.ask(1, Verb::New { size: None }, "again");
+    assert!(world.carry_out(Fate::Fails(AttachFailure::NoSpace)));
+    world.event(Event::Monitor(MonitorEvent::RequestUnparsable { domid: domid(1), reqid: None, digest: 1 }));
+    world.work();
+    assert!(world.log.len() >= before + 9, "{:?}", world.log);
+    for (cause, line) in world.causes.iter().zip(&world.log).skip(before) {
+        assert_eq!(*cause, About::Vm(domid(1)), "{line}");
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use broker::journal::{Past, Record};
-use broker::machine::{Action, Event, Machine, Surroundings};
+use broker::machine::{About, Action, Event, Machine, Surroundings};
 use policy::Policy;
 use protocol::attach::{
     AttachFailure, AttachReply, AttachRequest, Attachment, InventoryItem, Order, OrderId, Outcome,
@@ -92,6 +92,8 @@ pub struct World {
     pub notified: Vec<Notice>,
     pub replies: Vec<(Domid, Reply)>,
     pub log: Vec<String>,
+    /// Whose doing each line of the log is.
+    pub causes: Vec<About>,
     pub restarts: Vec<Role>,
     pub ready: bool,
     /// What control was told.
@@ -135,6 +137,7 @@ impl World {
             notified: vec![],
             replies: vec![],
             log: vec![],
+            causes: vec![],
             restarts: vec![],
             ready: false,
             told: vec![],
@@ -230,6 +233,7 @@ impl World {
             Action::Restart(role) => self.restarts.push(role),
             Action::Ready => self.ready = true,
             Action::Log(_, note) => {
+                self.causes.push(About::of(&note));
                 let text = note.text;
                 assert!(text.is_ascii() && !text.contains('\n'), "{text:?}");
                 self.log.push(text);
