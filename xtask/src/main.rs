@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod package;
 mod run;
 mod screenshots;
@@ -21,6 +22,8 @@ usage:
   cargo xtask test           everything that must hold before a change is accepted
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
+  cargo xtask fuzz [--seconds N] [--jobs N] [TARGET...]
+                             the fuzz targets, or these, under AddressSanitizer (docs/fuzzing.md)
   cargo xtask screenshots    make the pictures in docs/screenshots/ anew
   cargo xtask package [--profile dev|release] [--out DIR]
                              the .deb packages for dom0 and the VMs, in DIR or target/packages;
@@ -54,6 +57,7 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
     match command.to_str() {
         Some("bench") => bench::main(arguments),
         Some("demo") => demo::main(arguments),
+        Some("fuzz") => fuzz::main(arguments),
         Some("screenshots") => {
             no_more(arguments)?;
             screenshots::main()

@@ -58,7 +58,12 @@ pub fn build(release: bool) -> Outcome<PathBuf> {
 
 /// The folder that holds the programs of a profile: beside this program, which cargo has built as well.
 fn programs_folder(release: bool) -> Outcome<PathBuf> {
+    Ok(target_folder()?.join(if release { "release" } else { "debug" }))
+}
+
+/// The folder of everything that is built.
+pub fn target_folder() -> Outcome<PathBuf> {
     let own = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
-    let profiles = own.parent().and_then(Path::parent).ok_or("where is the target folder?")?;
-    Ok(profiles.join(if release { "release" } else { "debug" }))
+    let folder = own.parent().and_then(Path::parent).ok_or("where is the target folder?")?;
+    Ok(folder.to_owned())
 }
