@@ -127,8 +127,11 @@ impl Settings {
         Self::parse(text).map_err(|text| failed(&text))
     }
 
-    /// Checks the text of the file; the error says what would be right.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Checks the text of the file.
+    ///
+    /// # Errors
+    /// A sentence about what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let raw: Raw = toml::from_str(text).map_err(|error| match error.span() {
             Some(span) => {
                 let before = text.get(..span.start).unwrap_or_default();

@@ -24,6 +24,12 @@ impl<'a> Bytes<'a> {
         taken
     }
 
+    /// What is left, without taking it.
+    #[must_use]
+    pub fn left(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// The rest.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)

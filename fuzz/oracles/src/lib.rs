@@ -11,14 +11,27 @@
     reason = "a panic is how an oracle speaks"
 )]
 
+pub mod broker;
+mod bus;
 pub mod bytes;
+mod client;
+pub mod config;
+mod desk;
 pub mod document;
 pub mod edges;
 pub mod fat_round_trip;
 pub mod fat_volume;
+pub mod gate;
+pub mod journal;
+mod launcher;
+mod liars;
+pub mod machines;
 mod memory;
+mod monitor;
 pub mod policy;
 pub mod request;
+mod store;
+pub mod xenstore;
 
 /// One fuzz target.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +44,16 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target { name: "broker", run: broker::run },
+    Target { name: "config", run: config::run },
     Target { name: "document", run: document::run },
     Target { name: "edges", run: edges::run },
     Target { name: "fat_round_trip", run: fat_round_trip::run },
     Target { name: "fat_volume", run: fat_volume::run },
+    Target { name: "gate", run: gate::run },
+    Target { name: "journal", run: journal::run },
+    Target { name: "machines", run: machines::run },
     Target { name: "policy", run: policy::run },
     Target { name: "request", run: request::run },
+    Target { name: "xenstore", run: xenstore::run },
 ];
