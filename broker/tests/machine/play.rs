@@ -15,6 +15,8 @@ use protocol::types::SizeMib;
 
 use super::world::{Fate, QUESTION_MS, World, domid, name, seq};
 
+/// A journal of more records is replaced by a checkpoint.
+const JOURNAL_RECORDS_MAX: usize = 64;
 const NAMES: [&str; 3] = ["red", "green", "blue"];
 
 /// Something that happens. VMs that are numbers are 1 to 3, those that are places in a list 0 to 2.
@@ -87,6 +89,10 @@ impl Play {
     }
 
     pub fn step(&mut self, step: Step) {
+        // As the broker does with its file, and so that a long play stays fast.
+        if self.world.journal.len() > JOURNAL_RECORDS_MAX {
+            self.world.journal = self.world.machine.snapshot();
+        }
         match step {
             Step::New(vm) => self.ask(vm, Verb::New { size: SizeMib::new(64).ok() }),
             Step::Send(vm, to) => self.ask(vm, Verb::Send { to: name(NAMES[to]), seq: None }),
@@ -161,6 +167,9 @@ impl Play {
     fn rest(&mut self) {
         for _ in 0..40 {
             self.world.work();
+            if self.world.machine.next_deadline().is_none() {
+                break;
+            }
             self.step(Step::Later(u64::from(QUESTION_MS) / 2));
         }
         self.world.work();

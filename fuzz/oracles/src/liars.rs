@@ -23,6 +23,8 @@ use crate::bytes::Bytes;
 
 /// Events of one input.
 const EVENTS_MAX: usize = 300;
+/// A journal of more records is replaced by a checkpoint.
+const JOURNAL_RECORDS_MAX: usize = 64;
 /// Names of the domains that run, by number from 1.
 const RUNNING: [&str; 4] = ["red", "green", "blue", "disp1"];
 
@@ -67,6 +69,10 @@ pub(crate) fn run(mut bytes: Bytes<'_>) {
 
 impl Host {
     fn step(&mut self, bytes: &mut Bytes<'_>) {
+        // As the broker does with its file.
+        if self.journal.len() > JOURNAL_RECORDS_MAX {
+            self.journal = self.machine.snapshot();
+        }
         match bytes.below(12) {
             0..=3 => self.event(Event::Monitor(monitor_says(bytes))),
             4 => {
@@ -239,6 +245,9 @@ impl Host {
         for _ in 0..40 {
             while !self.orders.is_empty() {
                 self.carry_out(false);
+            }
+            if self.machine.next_deadline().is_none() {
+                break;
             }
             self.now += 60_000;
             self.event(Event::Tick);
