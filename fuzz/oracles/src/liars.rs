@@ -11,6 +11,7 @@ use protocol::attach::{
 };
 use protocol::control::{ControlEvent, ControlRequest, Ticket};
 use protocol::dialog::{DialogCommand, DialogEvent, QuestionId};
+use protocol::journald::{self, Note};
 use protocol::launch::{LaunchFailure, LaunchId, LaunchOutcome, LaunchReply};
 use protocol::log::{Level, LogLine};
 use protocol::monitor::MonitorEvent;
@@ -135,7 +136,7 @@ impl Host {
             Action::Order(request) => self.orders.push_back(request),
             Action::Dialog(DialogCommand::Ask(question)) => self.open.push(question.id),
             Action::Dialog(DialogCommand::Withdraw { id }) => self.open.retain(|open| *open != id),
-            Action::Log(_, text) => assert!(text.is_ascii() && !text.contains('\n'), "{text:?}"),
+            Action::Log(level, note) => logged(level, &note),
             Action::Restart(Role::Attacher) => {
                 // It keeps to its protocol, so only too long a silence is a reason.
                 self.orders.clear();
@@ -253,6 +254,26 @@ impl Host {
             self.event(Event::Tick);
         }
         assert!(self.images.is_empty(), "left over: {:?}", self.images);
+    }
+}
+
+/// One line of text that shows as it is, and an entry for journald with no field but the known ones.
+fn logged(level: Level, note: &Note) {
+    assert!(note.text.is_ascii() && !note.text.contains('\n'), "{note:?}");
+    let entry = journald::entry(level, note);
+    let mut rest = entry.as_slice();
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'\n').expect("a field ends");
+        let (line, after) = (&rest[..end], &rest[end + 1..]);
+        if line == b"MESSAGE" {
+            let text = note.text.as_bytes();
+            let length = (text.len() as u64).to_le_bytes();
+            assert_eq!(after, [&length, text, b"\n"].concat());
+            return;
+        }
+        let known = ["PRIORITY=", "SYSLOG_IDENTIFIER=", "QFILEXCHG_"];
+        assert!(known.iter().any(|field| line.starts_with(field.as_bytes())), "{note:?}");
+        rest = after;
     }
 }
 
