@@ -22,8 +22,9 @@ usage:
   cargo xtask test           everything that must hold before a change is accepted
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
-  cargo xtask fuzz [--seconds N] [--jobs N] [TARGET...]
-                             the fuzz targets, or these, under AddressSanitizer (docs/fuzzing.md)
+  cargo xtask fuzz [--seconds N] [--jobs N] [--coverage] [TARGET...]
+                             the fuzz targets, or these, under AddressSanitizer; or what lines the
+                             inputs reach that were found (docs/fuzzing.md)
   cargo xtask screenshots    make the pictures in docs/screenshots/ anew
   cargo xtask package [--profile dev|release] [--out DIR]
                              the .deb packages for dom0 and the VMs, in DIR or target/packages;

@@ -37,6 +37,7 @@ pub fn main() -> Outcome<()> {
     step("licences, bans and sources of the dependencies");
     let skipped_file = scratch.path().join("skipped");
     note("licences", licences(&skipped_file));
+    note("fuzzing", crate::fuzz::smoke(&skipped_file));
     step("programs");
     let built = workspace::build(false);
     note("programs", built.as_ref().map(drop).map_err(Clone::clone));
