@@ -20,6 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running host. Ended, with everything on it, when dropped.
 pub struct Host {
+    programs: PathBuf,
     directory: tempfile::TempDir,
     up: Child,
     answers: ChildStdin,
@@ -115,6 +116,12 @@ impl Host {
         Self::start(vms, "none", &["--notifications", bus.to_str().unwrap()], policy)
     }
 
+    /// Starts a host from the programs in this folder.
+    #[must_use]
+    pub fn up_from(programs: &Path, vms: &[&str]) -> Self {
+        Self::start_from(programs, vms, "terminal", &[], "", &[])
+    }
+
     fn start(vms: &[&str], dialog: &str, more: &[&str], policy: &str) -> Self {
         Self::start_with(vms, dialog, more, policy, &[])
     }
@@ -126,11 +133,23 @@ impl Host {
         policy: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::start_from(&programs(), vms, dialog, more, policy, environment)
+    }
+
+    fn start_from(
+        programs: &Path,
+        vms: &[&str],
+        dialog: &str,
+        more: &[&str],
+        policy: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::Builder::new().prefix("qfx").tempdir().unwrap();
         let rules = directory.path().join("policy.d");
         std::fs::create_dir_all(&rules).unwrap();
         std::fs::write(rules.join("50-test.policy"), policy).unwrap();
-        let mut command = Command::new(programs().join("xen-sim"));
+        let programs = programs.to_owned();
+        let mut command = Command::new(programs.join("xen-sim"));
         command.arg("up").arg("--dir").arg(directory.path()).args(["--dialog", dialog]).args(more);
         command.envs(environment.iter().copied());
         for vm in vms {
@@ -142,7 +161,7 @@ impl Host {
         collect(up.stdout.take().unwrap(), &output);
         collect(up.stderr.take().unwrap(), &output);
         let answers = up.stdin.take().unwrap();
-        let host = Self { directory, up, answers, output };
+        let host = Self { programs, directory, up, answers, output };
         host.wait_for("the line `ready`", || host.output().lines().any(|line| line == "ready"));
         host
     }
@@ -186,7 +205,7 @@ impl Host {
     }
 
     fn command(&self, vm: &str, program: &[&str]) -> Command {
-        let mut command = Command::new(programs().join("xen-sim"));
+        let mut command = Command::new(self.programs.join("xen-sim"));
         command.arg("exec").arg("--dir").arg(self.path()).arg(vm).arg("--").args(program);
         command
     }

@@ -24,6 +24,14 @@ pub fn resolve(accounts: &Accounts) -> Result<BTreeMap<Role, spawn::Account>, Co
     if !spawn::can_switch_accounts() {
         return Ok(BTreeMap::new());
     }
+    of_root(accounts)
+}
+
+/// The ids of every worker where root starts the daemon.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn of_root(accounts: &Accounts) -> Result<BTreeMap<Role, spawn::Account>, ConfigError> {
     let file = Path::new(PASSWD_FILE);
     resolve_in(accounts, &read_text(file, PASSWD_BYTES_MAX)?).map_err(|text| ConfigError::whole(file, text))
 }

@@ -14,7 +14,7 @@ const MODE_DIRECTORY: u32 = 0o700;
 /// Read and search for the group.
 const MODE_LOOPS: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
 /// The two files of the journal, used in turn.
-const JOURNAL_FILES: [&str; 2] = ["journal.a", "journal.b"];
+pub const JOURNAL_FILES: [&str; 2] = ["journal.a", "journal.b"];
 /// Major device number of loop devices (Documentation/admin-guide/devices.txt of Linux).
 const LOOP_MAJOR: u32 = 7;
 /// Where the nodes of our own loop devices are: on devtmpfs, the only place where nodes always work.

@@ -65,7 +65,9 @@ impl Programs {
     }
 }
 
-fn program(role: Role, dialog: DialogKind) -> &'static str {
+/// The name of a worker's program.
+#[must_use]
+pub fn program(role: Role, dialog: DialogKind) -> &'static str {
     if role == Role::Dialog && dialog == DialogKind::Window { DIALOG_WINDOW } else { role.process() }
 }
 

@@ -7,6 +7,7 @@ mod options;
 mod person;
 mod policy_check;
 mod policy_list;
+mod review;
 mod text;
 
 use std::io::Write;
@@ -47,6 +48,8 @@ usage:
   qfilexchgctl policy check SOURCE TARGET
                                        say what the policy decides, and by which line
   qfilexchgctl policy list             every rule in the order in which they are tried
+  qfilexchgctl review                  compare what the kernel shows of each process with its
+                                       profile; for root
   qfilexchgctl --help                  this text; after policy: the text of that verb
   qfilexchgctl --version               the version
 
@@ -59,7 +62,7 @@ Whoever asks the daemon must be root, or in the group that [control] of the conf
 
 exit codes:
    0  done, and the answer was printed
-   1  refused, or not possible; one line on stderr says why
+   1  refused, or not possible; one line on stderr says why. After review: something deviates
   64  the command line makes no sense
   69  the daemon does not run, or went away
   74  the answer could not be written
@@ -95,6 +98,19 @@ pub(crate) enum Failure {
     /// It was refused, or cannot be done.
     #[error("{0}")]
     Not(String),
+    /// Only root can look into all processes.
+    #[error("only root can look into the processes of the daemon")]
+    NotRoot,
+    /// Something is not as it should be. The answer says what.
+    #[error("{count} of {all} values deviate from the profiles")]
+    Deviates {
+        /// The answer.
+        table: String,
+        /// How many deviate.
+        count: usize,
+        /// Of how many.
+        all: usize,
+    },
     /// The terminal is gone.
     #[error("cannot write the answer: {0}")]
     Output(std::io::Error),
@@ -123,9 +139,9 @@ impl Failure {
             Self::Usage(_) => EXIT_USAGE,
             Self::Config(_) => EXIT_CONFIG,
             Self::NotRunning(_) | Self::Lost(_) => EXIT_UNAVAILABLE,
-            Self::NoPermission(_) | Self::Refused(Refusal::NotPermitted) => EXIT_PERMISSION,
+            Self::NoPermission(_) | Self::NotRoot | Self::Refused(Refusal::NotPermitted) => EXIT_PERMISSION,
             Self::Protocol | Self::Refused(Refusal::NotUnderstood) => EXIT_PROTOCOL,
-            Self::Not(_) | Self::Refused(Refusal::TooMany) => EXIT_REFUSED,
+            Self::Not(_) | Self::Deviates { .. } | Self::Refused(Refusal::TooMany) => EXIT_REFUSED,
             Self::Output(_) => EXIT_OUTPUT,
         }
     }
@@ -139,7 +155,14 @@ pub fn run(mut arguments: Parser) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&Failure::Output(error)),
         },
-        Err(failure) => fail(&failure),
+        Err(failure) => {
+            if let Failure::Deviates { table, .. } = &failure
+                && let Err(error) = std::io::stdout().write_all(table.as_bytes())
+            {
+                return fail(&Failure::Output(error));
+            }
+            fail(&failure)
+        }
     }
 }
 
@@ -167,6 +190,7 @@ fn answer(arguments: &mut Parser) -> Result<String, Failure> {
         Some("questions") => ask::questions(arguments),
         Some("kill") => ask::kill(arguments),
         Some("answer") => person::answer(arguments),
+        Some("review") => review::answer(arguments),
         _ => Err(Arg::Value(verb).unexpected().into()),
     }
 }
@@ -216,6 +240,8 @@ mod tests {
             "answer 1 yes 2",
             "answer --json",
             "questions 1",
+            "review 1",
+            "review -n 1",
         ] {
             let failure = ask(line).unwrap_err();
             assert_eq!(failure.exit_code(), EXIT_USAGE, "{line}: {failure}");
@@ -232,6 +258,7 @@ mod tests {
             "policy check a --help",
             "status --help",
             "kill -h",
+            "review --help",
         ] {
             assert!(ask(line).unwrap().contains("usage:"), "{line}");
         }

@@ -10,6 +10,7 @@ complete -c qfilexchgctl -n __fish_use_subcommand -a questions -d 'The open ques
 complete -c qfilexchgctl -n __fish_use_subcommand -a answer -d 'Answer questions'
 complete -c qfilexchgctl -n __fish_use_subcommand -a kill -d 'Take a pendrive away, and destroy it'
 complete -c qfilexchgctl -n __fish_use_subcommand -a policy -d 'About the policy'
+complete -c qfilexchgctl -n __fish_use_subcommand -a review -d 'Compare processes with profiles'
 complete -c qfilexchgctl -n 'not __fish_use_subcommand' -l json -d 'The answer as JSON'
 complete -c qfilexchgctl -n 'not __fish_use_subcommand' -l config -r -F -d 'The configuration of the daemon'
 complete -c qfilexchgctl -n 'not __fish_use_subcommand; and not __fish_seen_subcommand_from policy' -l socket -r -F -d 'Where the daemon listens'
