@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod package;
+mod profiles;
 mod run;
 mod screenshots;
 mod test;
@@ -30,6 +31,11 @@ usage:
                              the .deb packages for dom0 and the VMs, in DIR or target/packages;
                              --programs DIR takes programs that are built already, and
                              --rpm-root DIR lays the files out for an RPM instead
+  cargo xtask profiles-table [--check]
+                             make docs/profiles.md anew from sandbox-profiles/, or look whether it is current
+  cargo xtask profile-use [TRACE ...]
+                             run the tests under strace and list the rules of the profiles that nothing
+                             used; takes long. Or: list them from traces of strace that are there
 ";
 
 /// What a command comes to: nothing, or a sentence about what went wrong.
@@ -64,6 +70,8 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
             screenshots::main()
         }
         Some("package") => package::main(arguments),
+        Some("profiles-table") => profiles::table(arguments),
+        Some("profile-use") => profiles::used(arguments),
         Some("test") => {
             no_more(arguments)?;
             test::main()

@@ -71,11 +71,11 @@ pub(super) enum TargetKind {
 }
 
 impl Seen {
-    /// Looks at a process. `None`: it has ended, or another one has its number meanwhile.
+    /// Looks at a process. `None`: it has ended, whether it was waited for or not, or another one has its number meanwhile.
     pub(super) fn look(pid: u32) -> io::Result<Option<Self>> {
         let before = started(pid);
         let seen = Self::look_once(pid);
-        if before.is_none() || before != started(pid) {
+        if before.is_none() || before != started(pid) || has_ended(pid) {
             return Ok(None);
         }
         seen.map(Some)
@@ -143,6 +143,11 @@ fn started(pid: u32) -> Option<String> {
     // The name is in parentheses, and may hold some itself.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(STAT_START).map(str::to_owned)
+}
+
+fn has_ended(pid: u32) -> bool {
+    let state = status(pid).ok().and_then(|fields| fields.get("State").cloned());
+    state.is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
 fn status(pid: u32) -> io::Result<BTreeMap<String, String>> {
@@ -237,6 +242,11 @@ mod tests {
     #[test]
     fn a_process_that_has_ended_is_not_seen() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
+        // Ended, but not waited for, which is seen by waiting for its end without taking it.
+        let pid = rustix::process::Pid::from_child(&child);
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();
+        assert!(Seen::look(child.id()).unwrap().is_none());
         child.wait().unwrap();
         assert!(Seen::look(child.id()).unwrap().is_none());
     }
