@@ -7,6 +7,7 @@ mod package;
 mod profiles;
 mod run;
 mod screenshots;
+mod supply;
 mod test;
 mod workspace;
 
@@ -26,6 +27,10 @@ usage:
   cargo xtask fuzz [--seconds N] [--jobs N] [--coverage] [TARGET...]
                              the fuzz targets, or these, under AddressSanitizer; or what lines the
                              inputs reach that were found (docs/fuzzing.md)
+  cargo xtask docs           write docs/dependencies.md anew
+  cargo xtask sbom [--out DIR]
+                             which crates are in each package, as CycloneDX, in DIR or target/sbom
+  cargo xtask reproducible   build all programs twice, in different folders, and compare them
   cargo xtask screenshots    make the pictures in docs/screenshots/ anew
   cargo xtask package [--profile dev|release] [--out DIR]
                              the .deb packages for dom0 and the VMs, in DIR or target/packages;
@@ -69,9 +74,12 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
             no_more(arguments)?;
             screenshots::main()
         }
+        Some("docs") => supply::docs(arguments),
         Some("package") => package::main(arguments),
         Some("profiles-table") => profiles::table(arguments),
         Some("profile-use") => profiles::used(arguments),
+        Some("reproducible") => supply::reproducible(arguments),
+        Some("sbom") => supply::sbom(arguments),
         Some("test") => {
             no_more(arguments)?;
             test::main()
@@ -83,6 +91,12 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
 /// The next word of the command line.
 fn next(arguments: &mut Parser) -> Outcome<Option<Arg<'_>>> {
     arguments.next().map_err(|error| error.to_string())
+}
+
+/// A temporary folder, whose name begins like this.
+fn scratch_folder(begin: &str) -> Outcome<tempfile::TempDir> {
+    let made = tempfile::Builder::new().prefix(begin).tempdir();
+    made.map_err(|error| format!("a temporary folder: {error}"))
 }
 
 fn no_more(arguments: &mut Parser) -> Outcome<()> {

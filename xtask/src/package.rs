@@ -2,12 +2,13 @@
 
 mod collect;
 mod deb;
+pub mod edges;
 mod filter;
-mod list;
+pub mod list;
 mod manual;
-mod metadata;
+pub mod metadata;
 mod notices;
-mod release;
+pub mod release;
 mod rpm;
 mod tree;
 
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use lexopt::{Arg, Parser};
 
 use crate::run::step;
-use crate::{Outcome, next, workspace};
+use crate::{Outcome, next, scratch_folder, workspace};
 use list::{List, Package};
 use metadata::Metadata;
 use release::Release;
@@ -92,7 +93,7 @@ fn read() -> Outcome<(List, Metadata, Release)> {
 /// Both `.deb` packages, in `out`.
 fn debs(programs: &Path, out: &Path) -> Outcome<Vec<PathBuf>> {
     let (list, metadata, release) = read()?;
-    let scratch = scratch()?;
+    let scratch = scratch_folder("qfilexchg-package-")?;
     let mut made = Vec::new();
     for package in Package::ALL {
         let mut tree = collect::collect(&list, package, programs, scratch.path())?;
@@ -105,18 +106,13 @@ fn debs(programs: &Path, out: &Path) -> Outcome<Vec<PathBuf>> {
 /// The files of both packages below `root`, and their lists in `out`.
 fn rpm_trees(programs: &Path, root: &Path, out: &Path) -> Outcome<Vec<PathBuf>> {
     let (list, metadata, release) = read()?;
-    let scratch = scratch()?;
+    let scratch = scratch_folder("qfilexchg-package-")?;
     for package in Package::ALL {
         let mut tree = collect::collect(&list, package, programs, scratch.path())?;
         deb::add_documents(&mut tree, &list, package, &metadata, &release)?;
         rpm::write(&rpm::moved(&tree)?, package, release.epoch_s, root, out)?;
     }
     Ok(Package::ALL.map(|package| out.join(format!("{}.files", package.name()))).into())
-}
-
-fn scratch() -> Outcome<tempfile::TempDir> {
-    let made = tempfile::Builder::new().prefix("qfilexchg-package-").tempdir();
-    made.map_err(|error| format!("a temporary folder: {error}"))
 }
 
 #[cfg(test)]

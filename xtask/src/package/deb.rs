@@ -11,6 +11,7 @@ use super::metadata::Metadata;
 use super::release::Release;
 use super::tree::{Content, Item, MODE_PROGRAM, Tree, set_time};
 use super::{filter, notices};
+use crate::supply::sbom;
 use crate::{Outcome, run, workspace};
 
 /// The architecture: the profiles of the sandboxes are for this one alone.
@@ -47,6 +48,8 @@ pub fn add_documents(
     if let Ok(bytes) = fs::read(&overrides) {
         tree.add(&format!("/usr/share/lintian/overrides/{}", package.name()), Item::bytes(bytes))?;
     }
+    let sbom = sbom::text(list, package, metadata, release)?;
+    tree.add(&format!("{folder}/sbom.cdx.json"), Item::bytes(sbom.into_bytes()))?;
     let changelog = filter::gzip(release.changelog.as_bytes())?;
     tree.add(&format!("{folder}/changelog.Debian.gz"), Item::bytes(changelog))
 }

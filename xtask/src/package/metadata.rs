@@ -1,10 +1,11 @@
 //! What cargo knows about the workspace: its programs, and whose code is in them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::edges::{Edges, Key};
 use crate::Outcome;
 use crate::workspace::cargo;
 
@@ -16,7 +17,15 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Metadata {
     packages: Vec<Crate>,
     workspace_members: BTreeSet<String>,
-    resolve: Option<Resolve>,
+    /// Whose code is in whose.
+    #[serde(skip)]
+    linked: Edges,
+    /// The same with macros.
+    #[serde(skip)]
+    with_macros: Edges,
+    /// The same with build scripts.
+    #[serde(skip)]
+    building: Edges,
 }
 
 /// A crate.
@@ -29,15 +38,34 @@ pub struct Crate {
     pub version: String,
     /// Its licence, an SPDX expression.
     pub license: Option<String>,
+    /// Where it comes from; `None` for a folder.
+    pub source: Option<String>,
+    /// What its manifest asks for.
+    pub dependencies: Vec<Need>,
     manifest_path: PathBuf,
     targets: Vec<Target>,
 }
 
 impl Crate {
+    fn key(&self) -> Key {
+        (self.name.clone(), self.version.clone())
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(&self.manifest_path)
     }
+}
+
+/// A dependency as a manifest names it.
+#[derive(Debug, Deserialize)]
+pub struct Need {
+    /// The crate.
+    pub name: String,
+    /// Which versions would do.
+    pub req: String,
+    /// The folder that it is in, for one of the workspace.
+    pub path: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,33 +74,30 @@ struct Target {
     kind: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Node {
-    id: String,
-    deps: Vec<Dependency>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Dependency {
-    pkg: String,
-    dep_kinds: Vec<DependencyKind>,
-}
-
-#[derive(Debug, Deserialize)]
-struct DependencyKind {
-    kind: Option<String>,
-}
-
 impl Metadata {
     /// Asks cargo.
     pub fn read() -> Outcome<Self> {
+        let mut metadata = Self::read_for(&[TARGET])?;
+        metadata.linked = Edges::read("normal,no-proc-macro", TARGET)?;
+        metadata.with_macros = Edges::read("normal", TARGET)?;
+        metadata.building = Edges::read("normal,build", TARGET)?;
+        Ok(metadata)
+    }
+
+    /// What cargo says, asked once for all tests.
+    #[cfg(test)]
+    pub fn known() -> &'static Self {
+        static KNOWN: std::sync::OnceLock<Metadata> = std::sync::OnceLock::new();
+        KNOWN.get_or_init(|| Self::read().unwrap())
+    }
+
+    /// Asks cargo about these targets together, and not what is linked with what.
+    pub fn read_for(targets: &[&str]) -> Outcome<Self> {
         let mut command = cargo();
-        command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET]);
+        command.args(["metadata", "--format-version", "1", "--locked"]);
+        for target in targets {
+            command.args(["--filter-platform", target]);
+        }
         let output = command.output().map_err(|error| format!("cargo metadata: {error}"))?;
         if !output.status.success() {
             return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)));
@@ -87,37 +112,46 @@ impl Metadata {
         targets.filter(|target| is_kind(target, "bin")).map(|target| target.name.as_str()).collect()
     }
 
+    /// Whether a crate is of this workspace.
+    pub fn is_ours(&self, one: &Crate) -> bool {
+        self.workspace_members.contains(&one.id)
+    }
+
+    /// The crate of the workspace that a program is made from.
+    pub fn crate_of(&self, program: &str) -> Option<&Crate> {
+        let mut ours = self.packages.iter().filter(|one| self.is_ours(one));
+        ours.find(|one| one.targets.iter().any(|target| is_kind(target, "bin") && target.name == program))
+    }
+
+    /// The crates whose code is in this one's, by name and version.
+    pub fn used_by(&self, one: &Crate) -> Vec<&Crate> {
+        self.linked.of(&one.key()).filter_map(|key| self.crate_named(key)).collect()
+    }
+
     /// The crates of others whose code is in these programs, by name and version.
     pub fn contained_in(&self, programs: &BTreeSet<&str>) -> Vec<&Crate> {
-        let by_id: BTreeMap<&str, &Crate> = self.packages.iter().map(|one| (one.id.as_str(), one)).collect();
-        let nodes = self.resolve.iter().flat_map(|resolve| &resolve.nodes);
-        let dependencies: BTreeMap<&str, &[Dependency]> =
-            nodes.map(|node| (node.id.as_str(), node.deps.as_slice())).collect();
-        let is_start = |one: &&Crate| {
-            one.targets.iter().any(|target| is_kind(target, "bin") && programs.contains(target.name.as_str()))
-                && self.workspace_members.contains(&one.id)
-        };
-        let mut waiting: Vec<&str> =
-            self.packages.iter().filter(is_start).map(|one| one.id.as_str()).collect();
-        let mut seen: BTreeSet<&str> = waiting.iter().copied().collect();
-        while let Some(id) = waiting.pop() {
-            for dependency in dependencies.get(id).copied().unwrap_or_default() {
-                let is_linked = dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());
-                let is_macro = by_id
-                    .get(dependency.pkg.as_str())
-                    .is_some_and(|one| one.targets.iter().any(|target| is_kind(target, "proc-macro")));
-                if is_linked && !is_macro && seen.insert(&dependency.pkg) {
-                    waiting.push(&dependency.pkg);
-                }
-            }
-        }
-        let mut found: Vec<&Crate> = seen
-            .iter()
-            .filter(|id| !self.workspace_members.contains(**id))
-            .filter_map(|id| by_id.get(id).copied())
-            .collect();
-        found.sort_by(|left, right| (&left.name, &left.version).cmp(&(&right.name, &right.version)));
-        found
+        self.others(&self.linked, programs)
+    }
+
+    /// The same, and the macros that were at work on it.
+    pub fn written_in(&self, program: &str) -> Vec<&Crate> {
+        self.others(&self.with_macros, &BTreeSet::from([program]))
+    }
+
+    /// The same, and what the build scripts consist of.
+    pub fn involved_in(&self, program: &str) -> Vec<&Crate> {
+        self.others(&self.building, &BTreeSet::from([program]))
+    }
+
+    fn others(&self, edges: &Edges, programs: &BTreeSet<&str>) -> Vec<&Crate> {
+        let starts = programs.iter().filter_map(|program| self.crate_of(program)).map(Crate::key);
+        let reached = edges.reached(starts);
+        reached.iter().filter_map(|key| self.crate_named(key)).filter(|one| !self.is_ours(one)).collect()
+    }
+
+    /// A crate by its name and version.
+    pub fn crate_named(&self, (name, version): &Key) -> Option<&Crate> {
+        self.packages.iter().find(|one| one.name == *name && one.version == *version)
     }
 }
 
@@ -131,7 +165,7 @@ mod tests {
 
     #[test]
     fn programs_and_the_code_in_them_are_found() {
-        let metadata = Metadata::read().unwrap();
+        let metadata = Metadata::known();
         let programs = metadata.programs();
         assert!(programs.is_superset(&BTreeSet::from([
             "qfilexchgd",
@@ -155,5 +189,9 @@ mod tests {
             assert!(!of_reader.contains(absent), "{absent} is {why}");
         }
         assert!(names(&["attacher"]).contains("xenstore-rs"));
+        // Slint could, with features that only its compiler has here.
+        assert!(
+            names(&["dialog-window"]).contains("slint") && !names(&["dialog-window"]).contains("fontique")
+        );
     }
 }

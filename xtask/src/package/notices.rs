@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn every_crate_is_named_with_its_licence_and_its_text_is_there_once() {
-        let metadata = Metadata::read().unwrap();
+        let metadata = Metadata::known();
         let crates = metadata.contained_in(&BTreeSet::from(["fat-reader"]));
         let lines = lines(&crates).unwrap();
         assert_eq!(lines.lines().count(), crates.len());
