@@ -4,6 +4,7 @@ mod clock;
 mod edges;
 mod log;
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use policy::Policy;
@@ -33,6 +34,8 @@ pub const MESSAGES_PER_TURN_MAX: usize = 16;
 const FIRST_QUESTION_MAX: u16 = 900;
 /// Longest sleep, in milliseconds, when no deadline is nearer.
 const SLEEP_MS_MAX: u64 = 60_000;
+/// How long after its edge was closed a worker must have ended, in milliseconds.
+pub const CLOSED_MS_MAX: u64 = 1_000;
 
 /// Exit code when the supervisor is gone: there is nobody left to work for.
 pub const EXIT_OK: u8 = 0;
@@ -78,6 +81,8 @@ struct Broker {
     machine: Machine,
     journal: Journal,
     edges: Edges,
+    /// Workers that have closed their edges and are not known to have ended, and when they are ended.
+    closed: BTreeMap<Role, u64>,
     clock: Clock,
 }
 
@@ -95,7 +100,7 @@ impl Broker {
         let first_question = 1 + u64::from(u16::from_le_bytes(random) % FIRST_QUESTION_MAX);
         let machine = Machine::new(settings, policy, past, first_question);
         journal.checkpoint(&machine.snapshot())?;
-        Ok(Self { machine, journal, edges: Edges::new(supervisor), clock })
+        Ok(Self { machine, journal, edges: Edges::new(supervisor), closed: BTreeMap::new(), clock })
     }
 
     fn serve(&mut self, log: &mut Log) -> Result<(), RunError> {
@@ -115,6 +120,7 @@ impl Broker {
             ] {
                 self.hear(role, log)?;
             }
+            self.end_closed(log)?;
             self.step(Event::Tick, log)?;
         }
     }
@@ -122,7 +128,7 @@ impl Broker {
     /// Waits until a descriptor is ready or a deadline is due.
     fn sleep(&mut self) -> Result<(), RunError> {
         let now = self.clock.ms();
-        let due = self.machine.next_deadline().unwrap_or(u64::MAX);
+        let due = self.closed.values().copied().chain(self.machine.next_deadline()).min().unwrap_or(u64::MAX);
         let sleep_ms = due.saturating_sub(now).min(SLEEP_MS_MAX);
         let timeout = Timespec {
             tv_sec: i64::try_from(sleep_ms / 1000).unwrap_or_default(),
@@ -159,10 +165,12 @@ impl Broker {
     ) -> Result<(), RunError> {
         match (notice, descriptor) {
             (SupervisorNotice::Started { role }, Some(edge)) => {
+                self.closed.remove(&role);
                 self.edges.open(role, edge);
                 self.step(Event::Started(role), log)
             }
             (SupervisorNotice::Ended { role, how }, None) => {
+                self.closed.remove(&role);
                 self.edges.close(role);
                 self.step(Event::Ended(role, how), log)
             }
@@ -197,11 +205,26 @@ impl Broker {
     fn lost(&mut self, role: Role, error: &ChannelError, log: &mut Log) -> Result<(), RunError> {
         self.edges.close(role);
         if matches!(error, ChannelError::Closed) {
+            self.closed.insert(role, self.clock.ms().saturating_add(CLOSED_MS_MAX));
             return Ok(());
         }
         let text = format!("{role} is restarted: {error}");
         log.line(Level::Error, &Note::about_process(Happened::ProcessEnded, role, text));
         self.tell_supervisor(&SupervisorOrder::Restart { role })
+    }
+
+    /// A worker that closed its edge and lives on would neither be heard nor started anew.
+    fn end_closed(&mut self, log: &mut Log) -> Result<(), RunError> {
+        let now = self.clock.ms();
+        let due: Vec<Role> =
+            self.closed.iter().filter(|(_, when)| **when <= now).map(|(role, _)| *role).collect();
+        for role in due {
+            self.closed.remove(&role);
+            let text = format!("{role} is restarted: it closed its edge and goes on");
+            log.line(About::Daemon, Level::Error, &text);
+            self.tell_supervisor(&SupervisorOrder::Restart { role })?;
+        }
+        Ok(())
     }
 
     fn tell_supervisor(&mut self, order: &SupervisorOrder) -> Result<(), RunError> {

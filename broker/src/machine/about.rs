@@ -12,9 +12,9 @@ use super::Machine;
 /// Whose doing a line of the log is. Each has a share of the log for himself (L18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
-    /// The daemon's own, or that of the person.
+    /// The daemon's own, or that of the person. What the broker says of a worker is not for that worker to crowd out.
     Daemon,
-    /// A worker says it, or it is about that worker.
+    /// A worker says it.
     Worker(Role),
     /// This VM asked for something.
     Vm(Domid),
@@ -26,6 +26,8 @@ impl About {
     pub fn of(note: &Note) -> Self {
         match (note.domid, note.process, note.event) {
             (Some(domid), _, _) => Self::Vm(domid),
+            // That it was ended must not be left out because of what it said before.
+            (None, Some(_), Happened::ProcessEnded) => Self::Daemon,
             (None, Some(role), _) => Self::Worker(role),
             (None, None, Happened::Disposable) => Self::Worker(Role::Launcher),
             (None, None, Happened::PendriveLost) => Self::Worker(Role::Attacher),
