@@ -221,7 +221,7 @@ impl Broker {
         for role in due {
             self.closed.remove(&role);
             let text = format!("{role} is restarted: it closed its edge and goes on");
-            log.line(About::Daemon, Level::Error, &text);
+            log.line(Level::Error, &Note::about_process(Happened::ProcessEnded, role, text));
             self.tell_supervisor(&SupervisorOrder::Restart { role })?;
         }
         Ok(())

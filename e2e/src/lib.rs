@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failure here fails the test")]
 
+pub mod liars;
 mod processes;
 mod trees;
 
@@ -12,6 +13,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+pub use liars::Liars;
 pub use processes::{DAEMON_PROCESSES, Process, processes};
 pub use trees::{digests, make_tree};
 
@@ -73,6 +75,12 @@ impl Host {
         let nothing = tempfile::tempdir().unwrap();
         let tools = nothing.path().display().to_string();
         Self::start(vms, "control", &["--tools", &tools], "")
+    }
+
+    /// Starts a host with a policy and DisposableVMs, one of whose workers lies.
+    #[must_use]
+    pub fn up_with_liar(liars: &Liars, dialog: &str, vms: &[&str], more: &[&str], policy: &str) -> Self {
+        Self::start_from(liars.programs(), vms, dialog, more, policy, &[])
     }
 
     /// Starts a host with a policy.
@@ -219,8 +227,10 @@ impl Host {
 
     /// Writes a request as any guest can, with Debian's xenstore-write.
     pub fn write_request(&self, vm: &str, value: &str) {
-        let ran = self.exec(vm, &["xenstore-write", "device/qpen", value]);
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        // The daemon may not have made the key yet.
+        self.wait_for(&format!("device/qpen of {vm}"), || {
+            self.exec(vm, &["xenstore-write", "device/qpen", value]).code == 0
+        });
     }
 
     /// Writes a request and waits for its final reply: `CODE DETAIL`. The request must hold its `#REQID`.
