@@ -56,6 +56,8 @@ pub const VMS_MAX: usize = 1024;
 pub const ORDER_MS_MAX: u64 = 60_000;
 /// Most orders that may be open when owed replies are given: the rest stays for orders that move pendrives.
 pub const REPLIES_OPEN_MAX: usize = ORDERS_OPEN_MAX / 2;
+/// How long xs-monitor may take until it has named every domain, in milliseconds.
+pub const LISTING_MS_MAX: u64 = 60_000;
 /// How long the broker waits before it gives more owed replies, in milliseconds.
 pub const REPLIES_AGAIN_MS: u64 = 100;
 /// How long the broker waits before it orders again what failed, in milliseconds.
@@ -165,6 +167,8 @@ pub struct Machine {
     to_forget: BTreeSet<Domid>,
     attacher: AttacherState,
     monitor: Option<MonitorState>,
+    /// When a monitor that still lists is ended.
+    listing_ends: Option<u64>,
     dialog: Option<DialogState>,
     has_notifier: bool,
     desk: control::Desk,
@@ -200,6 +204,7 @@ impl Machine {
             to_forget: BTreeSet::new(),
             attacher: AttacherState::Down,
             monitor: None,
+            listing_ends: None,
             dialog: None,
             has_notifier: false,
             desk: control::Desk::default(),
@@ -237,6 +242,7 @@ impl Machine {
             .chain(orders)
             .chain(self.retries.values().copied())
             .chain(self.replies_again)
+            .chain(self.listing_ends)
             .chain(self.deadlines.values().copied())
             .chain(self.launches.next_deadline())
             .chain(self.disposables.values().filter_map(Disposable::gives_up_at))
@@ -299,6 +305,7 @@ impl Machine {
                 self.unparsable_seen(domid, &RequestKey { reqid, digest }, around);
             }
             MonitorEvent::Synced => {
+                self.listing_ends = None;
                 self.monitor = Some(MonitorState::Following);
                 self.all_listed(around);
             }
@@ -322,6 +329,7 @@ impl Machine {
             Role::Attacher => self.take_stock(around),
             Role::Monitor => {
                 self.monitor = Some(MonitorState::Listing);
+                self.listing_ends = Some(around.now.saturating_add(LISTING_MS_MAX));
                 self.vms.values_mut().for_each(|vm| vm.listed = false);
             }
             Role::Dialog => self.dialog = Some(DialogState::NothingAsked),
@@ -337,7 +345,7 @@ impl Machine {
         self.desk.ended(role);
         match role {
             Role::Attacher => self.attacher_lost(),
-            Role::Monitor => self.monitor = None,
+            Role::Monitor => (self.monitor, self.listing_ends) = (None, None),
             Role::Dialog => {
                 self.dialog = None;
                 self.nobody_to_ask(around);
@@ -354,6 +362,9 @@ impl Machine {
         self.launches_expire(around);
         if self.orders.values().any(|open| open.deadline <= around.now) {
             self.violated(Role::Attacher, "no answer to an order");
+        }
+        if self.listing_ends.is_some_and(|when| when <= around.now) {
+            self.violated(Role::Monitor, "it has not named every domain in time");
         }
         if self.replies_again.is_some_and(|when| when <= around.now) {
             self.give_owed_replies(around);
@@ -373,7 +384,7 @@ impl Machine {
         self.desk.ended(role);
         match role {
             Role::Attacher => self.attacher_lost(),
-            Role::Monitor | Role::Gate => self.monitor = None,
+            Role::Monitor | Role::Gate => (self.monitor, self.listing_ends) = (None, None),
             Role::Dialog => self.dialog = None,
             Role::Notifier => self.has_notifier = false,
             // Its end follows, and says what becomes of its orders.

@@ -1,12 +1,12 @@
 //! Restarts of the daemon and of its workers, and workers that lie.
 
-use broker::machine::Event;
+use broker::machine::{Event, LISTING_MS_MAX};
 use protocol::attach::{AttachReply, Order, Outcome};
 use protocol::dialog::DialogEvent;
 use protocol::monitor::MonitorEvent;
 use protocol::reply::Code::{Failed, Invalid, Ok as Granted, Pending};
 use protocol::request::Verb;
-use protocol::supervise::Role;
+use protocol::supervise::{Ending, Role};
 use protocol::types::Device;
 
 use crate::world::{Fate, World, domid, order_id, settings};
@@ -177,7 +177,7 @@ fn an_attacher_that_is_silent_is_restarted() {
 #[test]
 fn l18_a_flood_while_the_attacher_is_away_piles_up_nothing_and_ends_nothing() {
     let mut world = World::new(&["work", "vault"]);
-    world.event(Event::Ended(Role::Attacher, protocol::supervise::Ending::Signal(9)));
+    world.event(Event::Ended(Role::Attacher, Ending::Signal(9)));
     world.orders.clear();
     for number in 0..5000_u64 {
         let reqid = protocol::types::ReqId::new(format!("f{number}").as_bytes()).ok();
@@ -191,6 +191,28 @@ fn l18_a_flood_while_the_attacher_is_away_piles_up_nothing_and_ends_nothing() {
     world.new_pendrive(2, "n");
     assert_eq!(world.codes(2, "n"), [Granted]);
     assert_eq!(world.codes(1, "f4999"), [Invalid]);
+}
+
+#[test]
+fn a_monitor_that_does_not_come_to_an_end_with_its_list_is_restarted() {
+    let mut world = World::new(&["work"]);
+    world.event(Event::Ended(Role::Monitor, Ending::Signal(9)));
+    world.event(Event::Started(Role::Monitor));
+    world.now += LISTING_MS_MAX - 1;
+    world.event(Event::Tick);
+    assert!(world.restarts.is_empty());
+    assert_eq!(world.machine.next_deadline(), Some(world.now + 1));
+    world.now += 1;
+    world.event(Event::Tick);
+    assert_eq!(world.restarts, [Role::Monitor]);
+    assert!(
+        world.log.iter().any(|line| line == "xs-monitor is restarted: it has not named every domain in time")
+    );
+    // The next one is waited for anew, and one that has come to the end may be silent.
+    world.event(Event::Ended(Role::Monitor, Ending::Signal(9)));
+    world.monitor_starts();
+    world.later(LISTING_MS_MAX);
+    assert_eq!(world.restarts, [Role::Monitor]);
 }
 
 #[test]

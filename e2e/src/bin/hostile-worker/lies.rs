@@ -33,8 +33,9 @@ pub fn tell(role: Role, word: &str, mut inherited: Inherited) -> ! {
         "garbage" => say(&edge, &[0xFF; 32], &[]),
         "empty" => say(&edge, &[], &[]),
         "truncated" => {
-            let whole = line(role, "cut off");
-            say(&edge, &whole[..whole.len() - 1], &[]);
+            let mut part = line(role, "cut off");
+            part.pop();
+            say(&edge, &part, &[]);
         }
         "trailing" => say(&edge, &[&line(role, "too long")[..], &[0]].concat(), &[]),
         "oversized" => say(&edge, &[0; MESSAGE_BYTES_MAX + 1], &[]),
