@@ -24,7 +24,7 @@ use protocol::types::{Domid, ImageId, VmName};
 use crate::machine::{Disposable, Pendrive, RequestKey};
 
 /// One fact.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Record {
     /// Domain numbers in what follows are those of this run of the host.
     Host {

@@ -15,6 +15,8 @@
 
 mod about;
 mod control;
+#[cfg(feature = "model")]
+mod digest;
 mod disposables;
 mod launches;
 mod notes;
@@ -127,7 +129,7 @@ pub struct Surroundings<'a> {
 }
 
 /// Where the edge to the attacher is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum AttacherState {
     /// It does not run.
     Down,
@@ -137,14 +139,14 @@ enum AttacherState {
     Serving,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct OpenOrder {
     order: Order,
     deadline: u64,
 }
 
 /// The broker's whole knowledge.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     settings: BrokerSettings,
     policy: Policy,

@@ -18,7 +18,7 @@ pub use tags::{TAGS_MAX, Tags};
 use bincode::{Decode, Encode};
 
 /// All rules, and the tags that they speak of.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Policy {
     rules: Vec<Rule>,
     tags: Tags,

@@ -9,7 +9,7 @@ use protocol::types::VmName;
 use crate::tags::Tags;
 
 /// What a VM wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Operation {
     /// Give a pendrive to a running VM.
     Copy,
@@ -38,7 +38,7 @@ impl Operation {
 }
 
 /// What a rule says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Action {
     /// A person decides.
     Ask,
@@ -67,7 +67,7 @@ impl Action {
 }
 
 /// The line that a rule stands on, as `file:line`.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Origin(pub LogText);
 
 impl fmt::Display for Origin {
@@ -91,7 +91,7 @@ pub enum Party<'a> {
 }
 
 /// The operations that a rule is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum OperationMatch {
     /// `*`
     Any,
@@ -111,7 +111,7 @@ impl OperationMatch {
 }
 
 /// The VMs that a field of a rule is about.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum VmMatch {
     /// `*` and `@anyvm`: every VM, running or yet to be made.
     Any,
@@ -139,7 +139,7 @@ impl VmMatch {
 }
 
 /// One line of a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Rule {
     /// What is done.
     pub operation: OperationMatch,

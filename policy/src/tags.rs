@@ -11,7 +11,7 @@ use crate::parse::{PolicyError, Reader, bounded_text};
 pub const TAGS_MAX: usize = 8192;
 
 /// Which VM has which tags.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Tags {
     of_vm: BTreeMap<VmName, BTreeSet<VmName>>,
 }

@@ -15,11 +15,11 @@ pub const IMAGES_MAX: usize = 256;
 pub const ORDERS_OPEN_MAX: usize = 1024;
 
 /// The number of one order, never used twice in one life of the edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct OrderId(pub u64);
 
 /// An order of the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct AttachRequest {
     /// Its number.
     pub id: OrderId,
@@ -28,7 +28,7 @@ pub struct AttachRequest {
 }
 
 /// What the attacher can be told to do.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Order {
     /// Say which images exist and where they are attached.
     Inventory,
@@ -94,7 +94,7 @@ pub enum Order {
 }
 
 /// Where and how an image is attached.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Attachment {
     /// As `xvdg`, writable.
     Outgoing,
@@ -121,7 +121,7 @@ impl Attachment {
 }
 
 /// What the attacher says.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum AttachReply {
     /// The answer to one order.
     Finished {
@@ -135,7 +135,7 @@ pub enum AttachReply {
 }
 
 /// How an order ended.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Outcome {
     /// What was ordered holds now.
     Done,
@@ -151,7 +151,7 @@ pub enum Outcome {
 }
 
 /// One image that exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct InventoryItem {
     /// Its identity.
     pub image: ImageId,
@@ -160,7 +160,7 @@ pub struct InventoryItem {
 }
 
 /// Why an order could not be carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
 pub enum AttachFailure {
     /// No image of that identity.
     #[error("no such image")]

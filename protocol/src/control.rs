@@ -74,7 +74,7 @@ pub enum LogStart {
 }
 
 /// The number of one request on the edge to the broker, never used twice in one life of the edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Ticket(pub u64);
 
 /// What control tells the broker.
@@ -131,7 +131,7 @@ pub enum Refusal {
 /// |---|---|
 /// | `Asked` | with a ticket larger than every one before |
 /// | `Log` | always |
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ControlState {
     last: Option<Ticket>,
 }

@@ -19,11 +19,11 @@ pub const QUESTIONS_OPEN_MAX: usize = 64;
 pub const EXIT_NO_DISPLAY: u8 = 69;
 
 /// The number of one question, never used twice in one life of the broker, which no dialog outlives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct QuestionId(pub u64);
 
 /// What the broker tells the dialog.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum DialogCommand {
     /// Put this question to the person.
     Ask(Question),
@@ -37,7 +37,7 @@ pub enum DialogCommand {
 }
 
 /// Who would get a pendrive.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Recipient {
     /// A running VM.
     Vm(VmName),
@@ -55,7 +55,7 @@ impl fmt::Display for Recipient {
 }
 
 /// What the person is told without being asked.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Notice {
     /// The policy decided, and says that the person wants to know (`notify=yes`).
     Decided {
@@ -80,7 +80,7 @@ pub enum Notice {
 }
 
 /// One question with two answers.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Question {
     /// Its number.
     pub id: QuestionId,
@@ -103,7 +103,7 @@ pub struct Question {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum QuestionKind {
     /// Whether the target may have the pendrive.
     Transfer,
@@ -112,7 +112,7 @@ pub enum QuestionKind {
 }
 
 /// What the dialog tells the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum DialogEvent {
     /// The person answered.
     Answer {
@@ -126,7 +126,7 @@ pub enum DialogEvent {
 }
 
 /// Where this edge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DialogState {
     /// Nothing has been asked since the dialog started.
     NothingAsked,

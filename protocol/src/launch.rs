@@ -66,11 +66,11 @@ checked_message_field!(
 );
 
 /// The number of one order, never used twice in one life of the edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct LaunchId(pub u64);
 
 /// An order of the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct LaunchRequest {
     /// Its number.
     pub id: LaunchId,
@@ -79,7 +79,7 @@ pub struct LaunchRequest {
 }
 
 /// What dvm-launcher can be told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum LaunchOrder {
     /// Make and start the DisposableVM of this number. Done when the toolstack says that it runs.
     Create {
@@ -94,7 +94,7 @@ pub enum LaunchOrder {
 }
 
 /// What dvm-launcher says.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum LaunchReply {
     /// Before this DisposableVM can be made, what it is made from is made anew.
     Rebuilding {
@@ -113,7 +113,7 @@ pub enum LaunchReply {
 }
 
 /// How an order ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum LaunchOutcome {
     /// What was ordered holds now.
     Done,
@@ -122,7 +122,7 @@ pub enum LaunchOutcome {
 }
 
 /// Why an order could not be carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
 pub enum LaunchFailure {
     /// The host has less free memory than a DisposableVM needs.
     #[error("not enough free memory on the host")]

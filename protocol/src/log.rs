@@ -11,7 +11,7 @@ use bincode::{BorrowDecode, Decode, Encode};
 pub const LOG_TEXT_BYTES_MAX: usize = 400;
 
 /// How much a line matters, as syslog names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Level {
     /// Something the daemon could not do.
     Error,
@@ -33,7 +33,7 @@ impl fmt::Display for Level {
 
 /// Text that is safe on any terminal: printable ASCII, at most [`LOG_TEXT_BYTES_MAX`] bytes. It is escaped
 /// when it is made and escaped again when it is decoded (L7).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogText(String);
 
 impl LogText {
@@ -82,7 +82,7 @@ impl<'de, Context> BorrowDecode<'de, Context> for LogText {
 }
 
 /// One line of a worker's log. The broker adds the time and the worker's name.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct LogLine {
     /// How much it matters.
     pub level: Level,

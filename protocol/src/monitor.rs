@@ -10,7 +10,7 @@ use crate::request::Request;
 use crate::types::{Domid, ReqId, VmName};
 
 /// What xs-monitor tells the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum MonitorEvent {
     /// A domain runs under this name. Sent again when the name changes.
     DomainSeen {
@@ -59,7 +59,7 @@ pub enum MonitorEvent {
 }
 
 /// Where this edge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MonitorState {
     /// The monitor has just started and lists the domains.
     Listing,

@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 use crate::types::ReqId;
 
 /// What a reply's CODE can be (docs/contract.md, "Replies").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Code {
     /// Done.
     Ok,
@@ -52,7 +52,7 @@ impl Code {
 }
 
 /// The DETAIL of a reply: one of these sentences, so that no path, number or byte of another VM can be in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Detail {
     /// Nothing to add.
     Done,
@@ -186,7 +186,7 @@ impl Detail {
 }
 
 /// One reply, as it is written to `qpen/reply`.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Reply {
     /// The id of the request, if it had one.
     pub reqid: Option<ReqId>,

@@ -8,7 +8,7 @@ use crate::types::{ReqId, Seq, SizeMib, VmName};
 pub const REQUEST_BYTES_MAX: usize = 256;
 
 /// One request of a VM.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Request {
     /// What is wanted.
     pub verb: Verb,
@@ -17,7 +17,7 @@ pub struct Request {
 }
 
 /// What a VM wants.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Verb {
     /// An empty pendrive as `xvdg`.
     New {

@@ -9,7 +9,7 @@ use crate::types::{SizeMib, VmName};
 pub const LABELS_MAX: usize = 1024;
 
 /// Limits and times that the broker keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct BrokerSettings {
     /// Size of a pendrive when the request names none.
     pub size_default: SizeMib,

@@ -5,7 +5,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 
 /// A process that the supervisor starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Role {
     /// Decides.
     Broker,

@@ -10,7 +10,7 @@ use super::Record;
 use crate::machine::{Asker, Disposable, Pendrive, RequestKey, Vm};
 
 /// What the journal says of the past of this run of the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Past {
     /// Domains with their names and the requests that were answered.
     pub vms: BTreeMap<Domid, (VmName, VecDeque<RequestKey>)>,
@@ -40,7 +40,8 @@ impl Past {
         past
     }
 
-    fn apply(&mut self, record: &Record) {
+    /// One fact more, of this run of the host.
+    pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Host { .. } => {}
             Record::Vm { domid, name } => {

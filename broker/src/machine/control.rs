@@ -22,19 +22,19 @@ use super::disposables::{Disposable, Stage};
 use super::{Action, Asker, Machine, Pendrive, Place, Surroundings};
 
 /// What only `qfilexchgctl` wants to know, and which pendrives it killed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Desk {
-    edge: Option<ControlState>,
+    pub(super) edge: Option<ControlState>,
     /// Every worker that was ever started, and whether it runs.
-    workers: BTreeMap<Role, bool>,
+    pub(super) workers: BTreeMap<Role, bool>,
     /// What was asked; those that are settled are forgotten at the next question.
-    questions: BTreeMap<QuestionId, Question>,
+    pub(super) questions: BTreeMap<QuestionId, Question>,
     /// When each pendrive was asked for.
-    made: BTreeMap<ImageId, u64>,
+    pub(super) made: BTreeMap<ImageId, u64>,
     /// When each DisposableVM was ordered.
-    launched: BTreeMap<DisposableNumber, u64>,
+    pub(super) launched: BTreeMap<DisposableNumber, u64>,
     /// Pendrives to be taken away as soon as their open order is answered.
-    doomed: BTreeSet<ImageId>,
+    pub(super) doomed: BTreeSet<ImageId>,
 }
 
 impl Desk {

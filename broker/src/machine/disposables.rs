@@ -29,7 +29,7 @@ use crate::journal::Record;
 pub const SEEN_MS_MAX: u64 = 30_000;
 
 /// One DisposableVM, and the only transfer that it may make.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Disposable {
     /// Which one.
     pub number: DisposableNumber,
@@ -44,7 +44,7 @@ pub struct Disposable {
 }
 
 /// Where a DisposableVM is in its life; the picture is above.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Stage {
     /// The launcher was told to make it.
     Launching {

@@ -17,7 +17,7 @@ pub const LAUNCH_AGAIN_MS: u64 = 5_000;
 /// After so many failures a DisposableVM that nobody sees is taken for gone.
 const DESTROY_TRIES_MAX: u32 = 2;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct OpenLaunch {
     order: LaunchOrder,
     deadline: u64,
@@ -26,14 +26,14 @@ struct OpenLaunch {
 }
 
 /// A DisposableVM that could not be destroyed, or that is still seen afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Lingering {
     again_at: u64,
     tries: u32,
 }
 
 /// The edge to dvm-launcher, and its open orders.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Launches {
     is_up: bool,
     open: BTreeMap<LaunchId, OpenLaunch>,
@@ -45,6 +45,21 @@ impl Launches {
     pub(super) fn next_deadline(&self) -> Option<u64> {
         let orders = self.open.values().map(|open| open.deadline);
         orders.chain(self.lingering.values().map(|lingering| lingering.again_at)).min()
+    }
+
+    /// What makes a difference to what follows; see `digest.rs`.
+    #[cfg(feature = "model")]
+    pub(super) fn digest(&self, now: u64, into: &mut impl std::hash::Hasher) {
+        use super::digest::{ahead, each_ahead};
+        use std::hash::Hash;
+
+        let Self { is_up, open, lingering, next: _ } = self;
+        (is_up, open.len()).hash(into);
+        for OpenLaunch { order, deadline, rebuilding } in open.values() {
+            (order, ahead(*deadline, now), rebuilding).hash(into);
+        }
+        lingering.values().for_each(|lingering| lingering.tries.hash(into));
+        each_ahead(lingering.iter().map(|(number, lingering)| (number, &lingering.again_at)), now, into);
     }
 
     fn destroys(&self, number: DisposableNumber) -> bool {

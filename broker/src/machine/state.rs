@@ -15,7 +15,7 @@ pub const ANSWERED_PER_VM_MAX: usize = 16;
 pub const OPEN_PER_VM_MAX: usize = 4;
 
 /// What tells a request of one VM from its others.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct RequestKey {
     /// The VM's own id, if it gave one: then it alone counts.
     pub reqid: Option<ReqId>,
@@ -36,7 +36,7 @@ impl RequestKey {
 }
 
 /// A VM that waits for the final reply to one request.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Asker {
     /// Who asked.
     pub domid: Domid,
@@ -45,7 +45,7 @@ pub struct Asker {
 }
 
 /// A request that came when it could not be decided yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Deferred {
     /// The request.
     pub request: Request,
@@ -55,7 +55,7 @@ pub struct Deferred {
 
 /// What the person can be told about a VM without being asked. Each has its own pause: a rebuild that was just told must
 /// not hide that it failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Matter {
     /// A decision of the policy.
     Decision,
@@ -66,7 +66,7 @@ pub enum Matter {
 }
 
 /// A running VM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Vm {
     /// Its name, which another running VM may have as well.
     pub name: VmName,
@@ -131,7 +131,7 @@ impl Vm {
 }
 
 /// A running VM that is to get a pendrive.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Receiver {
     /// Its number.
     pub domid: Domid,
@@ -143,7 +143,7 @@ pub struct Receiver {
 }
 
 /// Who is to get a pendrive.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Target {
     /// A running VM.
     Vm(Receiver),
@@ -175,7 +175,7 @@ impl Target {
 }
 
 /// One pendrive, from the decision to make it until its space is released.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Pendrive {
     /// Its identity.
     pub image: ImageId,
@@ -189,7 +189,7 @@ pub struct Pendrive {
 
 /// Where a pendrive is. In the states marked *(order)* the attacher has been told to do something and the
 /// state moves only on its answer (L6).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Place {
     /// *(order)* Is being made for `new`.
     Creating {
