@@ -65,6 +65,10 @@ impl Launches {
     fn destroys(&self, number: DisposableNumber) -> bool {
         self.open.values().any(|open| open.order == LaunchOrder::Destroy { number })
     }
+
+    fn creates(&self, number: DisposableNumber) -> bool {
+        self.open.values().any(|open| open.order == LaunchOrder::Create { number })
+    }
 }
 
 impl Machine {
@@ -96,9 +100,9 @@ impl Machine {
     }
 
     /// Orders to destroy a DisposableVM, unless that is ordered already. Without a launcher it is ordered when there
-    /// is one again.
+    /// is one again. While it is still being made the launcher would refuse: it is ordered when that has been answered.
     pub(super) fn destroy(&mut self, number: DisposableNumber, around: &Surroundings<'_>) {
-        if !self.launches.destroys(number) {
+        if !self.launches.destroys(number) && !self.launches.creates(number) {
             self.order_launch(LaunchOrder::Destroy { number }, around);
         }
     }

@@ -4,6 +4,7 @@
 
 mod control;
 mod disposables;
+mod found;
 mod matrix;
 mod play;
 mod random;

@@ -1,0 +1,49 @@
+//! What the model checker found (docs/model.md), each as the shortest way there.
+
+use protocol::launch::{LaunchFailure, LaunchOrder, LaunchOutcome, LaunchReply};
+use protocol::reply::Code::Pending;
+use protocol::request::Verb;
+
+use broker::machine::{Event, LAUNCH_AGAIN_MS};
+
+use crate::world::{Fate, World, seq};
+
+/// A DisposableVM is ordered for `mail`, and the launcher has not said anything yet.
+fn ordered(policy: &str) -> World {
+    let mut world = World::with_policy(&["mail", "work"], policy);
+    world.new_pendrive(1, "n");
+    world.ask(1, Verb::SendDisposable { seq: seq(7) }, "open");
+    while world.carry_out(Fate::Done) {}
+    assert_eq!(world.codes(1, "open"), [Pending]);
+    assert_eq!(world.launches.len(), 1);
+    world
+}
+
+/// The real launcher refuses an order for a number of which another order is open.
+fn refuse_conflicting(world: &mut World) {
+    while world.launches.len() > 1 {
+        let id = world.launches.remove(1).unwrap().id;
+        let outcome = LaunchOutcome::Failed(LaunchFailure::Conflict);
+        world.event(Event::Launcher(LaunchReply::Finished { id, outcome }));
+    }
+}
+
+#[test]
+fn one_that_is_made_long_after_its_owner_went_is_destroyed() {
+    for fate in [Ok(()), Err(LaunchFailure::CommandFailed)] {
+        let mut world = ordered("dvm * * allow");
+        world.gone(1);
+        for _ in 0..4 {
+            refuse_conflicting(&mut world);
+            while world.carry_out(Fate::Done) {}
+            world.now += LAUNCH_AGAIN_MS;
+            world.event(Event::Tick);
+        }
+        refuse_conflicting(&mut world);
+        world.carry_out_launch(fate);
+        let order = world.launches.front().map(|launch| launch.order);
+        assert!(matches!(order, Some(LaunchOrder::Destroy { .. })), "{fate:?}: {order:?}");
+        world.later(LAUNCH_AGAIN_MS);
+        assert!(world.disposables.is_empty() && world.images.is_empty(), "{fate:?}");
+    }
+}
