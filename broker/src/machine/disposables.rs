@@ -88,9 +88,14 @@ impl Disposable {
 }
 
 impl Machine {
-    /// Whether this domain is a DisposableVM of this daemon.
+    /// Whether this domain is a DisposableVM of this daemon, or has the name of one that is still being made: it can ask
+    /// for something before the launcher says that it runs.
     pub(super) fn is_disposable(&self, domid: Domid) -> bool {
-        self.disposable_at(domid).is_some()
+        let Some(vm) = self.vms.get(&domid) else { return self.disposable_at(domid).is_some() };
+        self.disposables.values().any(|disposable| match disposable.domid() {
+            Some(known) => known == domid,
+            None => disposable.is_named(&vm.name),
+        })
     }
 
     fn disposable_at(&self, domid: Domid) -> Option<&Disposable> {
@@ -271,7 +276,9 @@ impl Machine {
         asker: Asker,
         around: &mut Surroundings<'_>,
     ) {
-        let Some(disposable) = self.disposable_at(asker.domid) else { return };
+        let Some(disposable) = self.disposable_at(asker.domid) else {
+            return self.answer(&asker, Code::Denied, Detail::OnlyTheAnswer, around);
+        };
         let (owner, remembered) = (disposable.owner, disposable.seq);
         let runs = matches!(disposable.stage, Stage::Running { .. });
         let is_owner = disposable.owner_name == *to && self.vms.get(&owner).is_some_and(|vm| vm.name == *to);

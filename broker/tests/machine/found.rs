@@ -1,12 +1,12 @@
 //! What the model checker found (docs/model.md), each as the shortest way there.
 
 use protocol::launch::{LaunchFailure, LaunchOrder, LaunchOutcome, LaunchReply};
-use protocol::reply::Code::Pending;
+use protocol::reply::Code::{Denied, Pending};
 use protocol::request::Verb;
 
 use broker::machine::{Event, LAUNCH_AGAIN_MS};
 
-use crate::world::{Fate, World, seq};
+use crate::world::{FIRST_DISPOSABLE, Fate, World, domid, name, seq};
 
 /// A DisposableVM is ordered for `mail`, and the launcher has not said anything yet.
 fn ordered(policy: &str) -> World {
@@ -46,4 +46,20 @@ fn one_that_is_made_long_after_its_owner_went_is_destroyed() {
         world.later(LAUNCH_AGAIN_MS);
         assert!(world.disposables.is_empty() && world.images.is_empty(), "{fate:?}");
     }
+}
+
+#[test]
+fn one_that_asks_before_the_launcher_has_answered_is_held_for_no_other_vm() {
+    let mut world = ordered("dvm * * allow\ncopy * * allow");
+    let made = world.launches.front().copied().unwrap();
+    let LaunchOrder::Create { number } = made.order else { panic!("{made:?}") };
+    world.disposables.insert(number, domid(FIRST_DISPOSABLE));
+    world.appears(FIRST_DISPOSABLE, "disp1");
+    world.ask(FIRST_DISPOSABLE, Verb::New { size: None }, "n");
+    while world.carry_out(Fate::Done) {}
+    world.ask(FIRST_DISPOSABLE, Verb::Send { to: name("work"), seq: None }, "s");
+    while world.carry_out(Fate::Done) {}
+    assert_eq!(world.codes(FIRST_DISPOSABLE, "s"), [Denied]);
+    assert!(world.images.values().all(|holder| holder.is_none_or(|(at, _)| at != domid(2))));
+    assert_eq!(world.launches.front(), Some(&made));
 }
