@@ -18,7 +18,7 @@ pub use fold::Past;
 
 use bincode::{Decode, Encode};
 use protocol::launch::DisposableNumber;
-use protocol::reply::Reply;
+use protocol::reply::{Code, Reply};
 use protocol::types::{Domid, ImageId, VmName};
 
 use crate::machine::{Disposable, Pendrive, RequestKey};
@@ -80,7 +80,9 @@ impl Record {
     #[must_use]
     pub fn must_be_durable(&self) -> bool {
         match self {
-            Self::Host { .. } | Self::Pendrive(_) | Self::Disposable(_) | Self::Decided { .. } => true,
+            Self::Host { .. } | Self::Pendrive(_) | Self::Disposable(_) => true,
+            // A refusal changed nothing. It outlives the process all the same, and a flood of them costs no disk (L18).
+            Self::Decided { reply, .. } => matches!(reply.code, Code::Ok | Code::Failed | Code::Denied),
             // Losing one of these costs a repeated step, never a wrong one.
             Self::Vm { .. }
             | Self::VmGone { .. }

@@ -415,10 +415,8 @@ impl Machine {
         let text = format!("{name}: {} ({})", code.word(), detail.text());
         self.log_of_vm(Level::Info, Happened::Reply, asker.domid, text);
         if code.is_final() {
-            if matches!(code, Code::Ok | Code::Failed | Code::Denied) {
-                let key = asker.key.clone();
-                self.record(Record::Decided { domid: asker.domid, key, reply: reply.clone() });
-            }
+            let key = asker.key.clone();
+            self.record(Record::Decided { domid: asker.domid, key, reply: reply.clone() });
             self.owe(asker, &reply);
         }
         self.order(Order::Answer { domid: asker.domid, reply }, around);

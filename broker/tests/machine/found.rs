@@ -1,7 +1,8 @@
 //! What the model checker found (docs/model.md), each as the shortest way there.
 
+use protocol::attach::Order;
 use protocol::launch::{LaunchFailure, LaunchOrder, LaunchOutcome, LaunchReply};
-use protocol::reply::Code::{Denied, Pending};
+use protocol::reply::Code::{Busy, Denied, Pending};
 use protocol::request::Verb;
 
 use broker::machine::{Event, LAUNCH_AGAIN_MS};
@@ -62,4 +63,22 @@ fn one_that_asks_before_the_launcher_has_answered_is_held_for_no_other_vm() {
     assert_eq!(world.codes(FIRST_DISPOSABLE, "s"), [Denied]);
     assert!(world.images.values().all(|holder| holder.is_none_or(|(at, _)| at != domid(2))));
     assert_eq!(world.launches.front(), Some(&made));
+}
+
+#[test]
+fn a_refusal_that_was_given_right_before_a_crash_is_not_followed_by_another_reply() {
+    let mut world = World::new(&["work", "vault"]);
+    world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
+    // Written to xenstore; the broker ends before it hears so.
+    let given = match world.orders.pop_front().map(|request| request.order) {
+        Some(Order::Answer { reply, .. }) => reply,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(given.code, Busy);
+    world.boot();
+    world.ask(1, Verb::Umount, "u");
+    world.work();
+    let again: Vec<_> = world.replies.iter().filter(|(_, reply)| reply.reqid == given.reqid).collect();
+    assert!(again.iter().all(|(_, reply)| *reply == given), "{given:?}, then {again:?}");
+    assert_eq!(world.codes(1, "u"), [Busy]);
 }
