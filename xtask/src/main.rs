@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod model;
 mod package;
 mod profiles;
 mod run;
@@ -31,6 +32,9 @@ usage:
   cargo xtask sbom [--out DIR]
                              which crates are in each package, as CycloneDX, in DIR or target/sbom
   cargo xtask reproducible   build all programs twice, in different folders, and compare them
+  cargo xtask model [NAME...]
+                             explore the broker's state machine in the large configurations of
+                             docs/model.md, or in those that are named
   cargo xtask screenshots    make the pictures in docs/screenshots/ anew
   cargo xtask package [--profile dev|release] [--out DIR]
                              the .deb packages for dom0 and the VMs, in DIR or target/packages;
@@ -70,6 +74,7 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
         Some("bench") => bench::main(arguments),
         Some("demo") => demo::main(arguments),
         Some("fuzz") => fuzz::main(arguments),
+        Some("model") => model::main(arguments),
         Some("screenshots") => {
             no_more(arguments)?;
             screenshots::main()
