@@ -103,6 +103,15 @@ mod tests {
     }
 
     #[test]
+    fn l23_a_parent_that_does_not_listen_yet_still_gets_the_last_word() {
+        let started = Reader::new(&broken_names(30)).start_with_little_room();
+        started.wait_until_asleep();
+        let run = started.finish();
+        assert_eq!(run.ended, Ended::Code(0));
+        assert!(matches!(run.last(), UnpackNotice::Done(_)), "{:?}", run.last());
+    }
+
+    #[test]
     fn garbage_nothing_and_a_partition_table_fail_with_their_reason() {
         as_ordinary_user_too("garbage_nothing_and_a_partition_table_fail_with_their_reason", || {
             let mut disk = vec![0; 1 << 20];

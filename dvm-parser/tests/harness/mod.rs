@@ -67,6 +67,15 @@ impl Reader {
         Started { scratch: self.scratch, child, edge: Channel::new(own) }
     }
 
+    /// Starts a reader whose edge has room for a few messages only.
+    pub fn start_with_little_room(self) -> Started {
+        let (own, theirs) = channel::pair().unwrap();
+        // The kernel makes its least of it.
+        rustix::net::sockopt::set_socket_send_buffer_size(&theirs, 1).unwrap();
+        let child = self.spawn(&theirs);
+        Started { scratch: self.scratch, child, edge: Channel::new(own) }
+    }
+
     /// Starts a reader whose parent is gone before the first message; says how it ends, and keeps what it wrote.
     pub fn run_alone(self) -> (Ended, TempDir) {
         let (own, theirs) = channel::pair().unwrap();
@@ -124,6 +133,20 @@ impl Started {
         }
         let ended = self.child.wait().unwrap();
         Run { scratch: self.scratch, notices, ended }
+    }
+
+    /// Until it waits for something in its sandbox, or has ended.
+    pub fn wait_until_asleep(&self) {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.child.pid())).unwrap();
+            let is_asleep = status.contains("Seccomp:\t2") && status.contains("State:\tS");
+            if is_asleep || status.contains("State:\tZ") {
+                return;
+            }
+            assert!(Instant::now() < until, "{status}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// What /proc says of it once its filter is in place.
