@@ -141,3 +141,39 @@ fn conditions_are_understood_whole_or_not_at_all() {
         assert!(condition::Condition::parse(text, Arch::X86_64).is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_process_without_a_profile_for_each_architecture_is_refused() {
+    let folder = std::env::temp_dir().join(format!("profiles-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let refusal = || profile_compiler::all(&folder).err().unwrap_or_default();
+    let nothing = refusal();
+    std::fs::write(folder.join("one.x86_64.toml"), WORKER).unwrap();
+    let one_architecture = refusal();
+    std::fs::write(folder.join("other.aarch64.toml"), WORKER).unwrap();
+    let different = refusal();
+    std::fs::write(folder.join("other.aarch64.toml"), "").unwrap();
+    let empty = refusal();
+    std::fs::rename(folder.join("other.aarch64.toml"), folder.join("one.aarch64.toml")).unwrap();
+    std::fs::write(folder.join("one.aarch64.toml"), WORKER).unwrap();
+    let both = profile_compiler::all(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(nothing.contains("no profile for the architecture x86_64"), "{nothing}");
+    assert!(one_architecture.contains("no profile for the architecture aarch64"), "{one_architecture}");
+    assert!(different.contains("profiles of x86_64: one; but of aarch64: other"), "{different}");
+    assert!(empty.contains("other.aarch64.toml"), "{empty}");
+    assert_eq!(both.unwrap().len(), 2);
+}
+
+#[test]
+fn an_aim_is_met_or_its_reason_given_and_not_both() {
+    let aim =
+        |text: &str| compile("test", &WORKER.replace("[rlimits]", &format!("[aim]\n{text}\n\n[rlimits]")));
+    assert!(aim("calls_max = 2").is_ok());
+    assert!(aim("calls_max = 1").unwrap_err().contains("say why"));
+    assert!(aim("calls_max = 1\nmissed = \"memory\"").is_ok());
+    assert!(aim("calls_max = 1\nmissed = \"\"").unwrap_err().contains("empty"));
+    assert!(aim("calls_max = 2\nmissed = \"memory\"").unwrap_err().contains("remove"));
+    assert!(refused_call("write = { reason = \"x\", rare = \" \" }").contains("rare"));
+    assert!(refused_call("write = [{ reason = \"x\" }]").contains("needs conditions"));
+}

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use sys::profile::Profile;
 
-use crate::{acts, under_profiles};
+use crate::{acts, half, under_profiles};
 
 /// The act has happened although it is forbidden.
 pub const EXIT_HAPPENED: u8 = 50;
@@ -29,6 +29,9 @@ pub fn run(args: &[String]) -> ! {
             }
         });
     }
+    if act == "with-step-refused" {
+        half::refuse(argument.parse().unwrap());
+    }
     let reporter: Option<sys::worker::Reporter> = if has_edge(profile) { Some(report) } else { None };
     sys::worker::run(profile, reporter, |inherited, _sandboxed| {
         // Not every profile grants closing a descriptor.
@@ -40,6 +43,9 @@ pub fn run(args: &[String]) -> ! {
             return under_profiles::start_and_hold();
         }
         if profile.descriptors.is_empty() {
+            if act == "with-step-refused" {
+                return 7;
+            }
             return tried(act, argument);
         }
         let edge = ManuallyDrop::new(inherited.take(profile.descriptors.first().unwrap()).unwrap());
@@ -47,12 +53,12 @@ pub fn run(args: &[String]) -> ! {
             send(edge.as_fd(), READY);
         }
         match act.as_str() {
-            "report-and-wait" if has_edge(profile) => wait(profile, edge.as_fd()),
+            "report-and-wait" if has_edge(profile) => wait(edge.as_fd()),
             // It has no call to wait with.
             "report-and-wait" => loop {
                 std::hint::spin_loop();
             },
-            "finish" => 7,
+            "finish" | "with-step-refused" => 7,
             "use-images" => use_images(&inherited.take("images").unwrap()),
             _ => tried(act, argument),
         }
@@ -102,17 +108,11 @@ fn send(edge: BorrowedFd<'_>, bytes: &[u8]) {
     let _ = sendmsg(edge, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);
 }
 
-/// Until the parent closes its end, with whichever call the profile grants for waiting.
-fn wait(profile: &Profile, edge: BorrowedFd<'_>) -> u8 {
-    let has_poll = profile.syscalls.iter().any(|call| call.number == libc::SYS_poll);
+/// Until the parent closes its end.
+fn wait(edge: BorrowedFd<'_>) -> u8 {
     let mut poll = libc::pollfd { fd: edge.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let result = if has_poll {
-        // SAFETY: the pointer is valid for one entry.
-        unsafe { libc::poll(&raw mut poll, 1, -1) }
-    } else {
-        // SAFETY: as above, and the other pointers may be null.
-        unsafe { libc::ppoll(&raw mut poll, 1, std::ptr::null(), std::ptr::null()) }
-    };
+    // SAFETY: the pointer is valid for one entry, and the other pointers may be null.
+    let result = unsafe { libc::ppoll(&raw mut poll, 1, std::ptr::null(), std::ptr::null()) };
     u8::from(result != 1)
 }
 
