@@ -44,13 +44,14 @@ pub(super) fn of_worker(seen: &Seen, profile: &Profile, daemon: &Daemon<'_>) -> 
         let what = format!("descriptor {number}");
         let name = name_of(profile, *number);
         let found = |what: &str| format!("{what} ({})", target.link);
+        let is_duplicate = !has_duplicate && edge == Some(target) && *number != FIRST;
         rows.push(match name {
-            Some(name) if is_named(target, name, daemon.places) => Row::must(&what, &found(name), name, true),
-            _ if !has_duplicate && edge == Some(target) && *number != FIRST => {
+            _ if is_duplicate => {
                 has_duplicate = true;
                 Row::must(&what, &found("the edge again, for the report of a panic"), "as now", true)
             }
-            _ => left.take(&what, target),
+            Some(name) if is_named(target, name, daemon.places) => Row::must(&what, &found(name), name, true),
+            Some(_) | None => left.take(&what, target),
         });
     }
     if edge.is_none() {
