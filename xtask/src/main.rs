@@ -4,6 +4,9 @@ mod bench;
 mod demo;
 mod fuzz;
 mod model;
+mod mutants;
+#[cfg(test)]
+mod named_tests;
 mod package;
 mod profiles;
 mod run;
@@ -35,6 +38,9 @@ usage:
   cargo xtask model [NAME...]
                              explore the broker's state machine in the large configurations of
                              docs/model.md, or in those that are named
+  cargo xtask mutants [WORD] [--dir DIR]
+                             take each protection of xtask/mutants.toml out of a copy of the tree
+                             in DIR or target/mutants, and see its test fail
   cargo xtask screenshots    make the pictures in docs/screenshots/ anew
   cargo xtask package [--profile dev|release] [--out DIR]
                              the .deb packages for dom0 and the VMs, in DIR or target/packages;
@@ -80,6 +86,7 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
             screenshots::main()
         }
         Some("docs") => supply::docs(arguments),
+        Some("mutants") => mutants::main(arguments),
         Some("package") => package::main(arguments),
         Some("profiles-table") => profiles::table(arguments),
         Some("profile-use") => profiles::used(arguments),

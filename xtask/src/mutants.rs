@@ -1,0 +1,186 @@
+//! `cargo xtask mutants`: takes one protection at a time out of a copy of the tree, and sees its test fail.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lexopt::{Arg, Parser, ValueExt};
+use serde::Deserialize;
+
+use crate::workspace::top;
+use crate::{Outcome, next};
+
+/// The list, in the tree's xtask/.
+const LIST: &str = "xtask/mutants.toml";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    mutant: Vec<Mutant>,
+}
+
+/// One protection, and how to remove it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutant {
+    what: String,
+    file: PathBuf,
+    text: String,
+    by: String,
+    package: String,
+    test: String,
+}
+
+/// How a mutant came out.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Killed,
+    Survived,
+    /// It does not build, or the test did not run.
+    Unclear(String),
+}
+
+/// Runs them all, or those whose description contains a word.
+pub fn main(arguments: &mut Parser) -> Outcome<()> {
+    let (mut only, mut folder) = (String::new(), top().join("target/mutants"));
+    while let Some(argument) = next(arguments)? {
+        match argument {
+            Arg::Value(word) => only = word.string().map_err(|error| error.to_string())?,
+            Arg::Long("dir") => {
+                folder = arguments.value().map_err(|error| error.to_string())?.into();
+            }
+            other @ (Arg::Short(_) | Arg::Long(_)) => return Err(other.unexpected().to_string()),
+        }
+    }
+    let tree = folder.join("tree");
+    copy(&tree)?;
+    let mut alive = 0_usize;
+    for mutant in list()?.into_iter().filter(|mutant| mutant.what.contains(&only)) {
+        let fate = mutant.play(&tree, &folder.join("target"))?;
+        let word = match &fate {
+            Fate::Killed => "fails".to_owned(),
+            Fate::Survived => "PASSES".to_owned(),
+            Fate::Unclear(why) => format!("UNCLEAR: {why}"),
+        };
+        println!("| {} | `{}` | `{}` | {word} |", mutant.what, mutant.file.display(), mutant.test);
+        alive = alive.saturating_add(usize::from(fate != Fate::Killed));
+    }
+    if alive == 0 {
+        Ok(())
+    } else {
+        Err(format!("{alive} tests do not notice that their protection is gone"))
+    }
+}
+
+fn list() -> Outcome<Vec<Mutant>> {
+    let text = read(&top().join(LIST))?;
+    let list: List = toml::from_str(&text).map_err(|error| format!("{LIST}: {error}"))?;
+    Ok(list.mutant)
+}
+
+fn read(path: &Path) -> Outcome<String> {
+    std::fs::read_to_string(path).map_err(|error| format!("reading {}: {error}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Outcome<()> {
+    std::fs::write(path, text).map_err(|error| format!("writing {}: {error}", path.display()))
+}
+
+/// Copies every file that git knows. What has not changed keeps its time, so that little is built again.
+fn copy(tree: &Path) -> Outcome<()> {
+    for name in files()? {
+        let (from, to) = (top().join(&name), tree.join(&name));
+        let bytes = std::fs::read(&from).map_err(|error| format!("reading {}: {error}", from.display()))?;
+        if std::fs::read(&to).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        let parent = to.parent().unwrap_or(tree);
+        let written = std::fs::create_dir_all(parent).and_then(|()| std::fs::copy(&from, &to));
+        written.map_err(|error| format!("writing {}: {error}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// The files of the tree.
+pub(crate) fn files() -> Outcome<Vec<PathBuf>> {
+    let output = Command::new("git").arg("-C").arg(top()).args(["ls-files", "-z"]).output();
+    let output = output.map_err(|error| format!("git: {error}"))?;
+    let text = String::from_utf8(output.stdout).map_err(|error| format!("git ls-files: {error}"))?;
+    let names = text.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
+    let names: Vec<PathBuf> = names.filter(|name| top().join(name).is_file()).collect();
+    if names.is_empty() { Err("git ls-files names no file".to_owned()) } else { Ok(names) }
+}
+
+impl Mutant {
+    /// The file without the protection.
+    fn apply(&self, text: &str) -> Outcome<String> {
+        match text.matches(&self.text).count() {
+            1 => Ok(text.replacen(&self.text, &self.by, 1)),
+            count => Err(format!("{}: {:?} stands there {count} times", self.file.display(), self.text)),
+        }
+    }
+
+    fn play(&self, tree: &Path, target: &Path) -> Outcome<Fate> {
+        let path = tree.join(&self.file);
+        let whole = read(&path)?;
+        write(&path, &self.apply(&whole)?)?;
+        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .current_dir(tree)
+            .env("CARGO_TARGET_DIR", target)
+            .args(["test", "--no-fail-fast", "-p", &self.package, &self.test])
+            .output();
+        write(&path, &whole)?;
+        let output = output.map_err(|error| format!("cargo: {error}"))?;
+        Ok(fate(&self.test, &String::from_utf8_lossy(&output.stdout)))
+    }
+}
+
+/// What the output of `cargo test` says of this one test.
+fn fate(test: &str, output: &str) -> Fate {
+    let verdict = |word: &str| {
+        output.lines().any(|line| {
+            let name = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(word));
+            name.is_some_and(|name| name.rsplit("::").next() == Some(test))
+        })
+    };
+    if verdict(" ... FAILED") {
+        Fate::Killed
+    } else if verdict(" ... ok") {
+        Fate::Survived
+    } else {
+        Fate::Unclear("it does not build, or the test did not run".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_protection_of_the_list_stands_in_the_tree_once_and_its_test_exists() {
+        let mutants = list().unwrap();
+        assert!(mutants.len() >= 10);
+        let mut sources = String::new();
+        for name in files().unwrap().iter().filter(|name| name.extension().is_some_and(|end| end == "rs")) {
+            sources.push_str(&read(&top().join(name)).unwrap());
+        }
+        for mutant in &mutants {
+            let whole = read(&top().join(&mutant.file)).unwrap();
+            assert_ne!(mutant.apply(&whole).unwrap(), whole, "{}", mutant.what);
+            assert!(
+                sources.contains(&format!("fn {}(", mutant.test)),
+                "{}: no test {}",
+                mutant.what,
+                mutant.test
+            );
+        }
+    }
+
+    #[test]
+    fn a_test_that_did_not_run_kills_nothing() {
+        assert_eq!(fate("a_b", "test x::a_b ... FAILED\n"), Fate::Killed);
+        assert_eq!(fate("a_b", "test a_b ... ok\n"), Fate::Survived);
+        for output in ["", "test c_a_b ... FAILED\n", "test a_b_c ... FAILED\n", "running 0 tests\n"] {
+            assert!(matches!(fate("a_b", output), Fate::Unclear(_)), "{output}");
+        }
+    }
+}
