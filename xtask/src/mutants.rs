@@ -27,6 +27,8 @@ struct Mutant {
     text: String,
     by: String,
     package: String,
+    /// Which of the package's tests are built: the options of cargo.
+    target: String,
     test: String,
 }
 
@@ -126,7 +128,11 @@ impl Mutant {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(tree)
             .env("CARGO_TARGET_DIR", target)
-            .args(["test", "--no-fail-fast", "-p", &self.package, &self.test])
+            // Without optimisation: each of them is built for one test.
+            .envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "0"), ("CARGO_PROFILE_DEV_DEBUG", "false")])
+            .args(["test", "-p", &self.package])
+            .args(self.target.split(' '))
+            .arg(&self.test)
             .output();
         write(&path, &whole)?;
         let output = output.map_err(|error| format!("cargo: {error}"))?;

@@ -11,8 +11,9 @@
 //! knows its number by the files that earlier ones have made, before it enters the profile.
 
 #![expect(
-    clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a failure here fails the test that waits for the lie"
 )]
 
