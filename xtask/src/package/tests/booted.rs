@@ -30,7 +30,7 @@ const DROP_IN: &str = "\
 [Unit]
 ConditionPathExists=
 [Service]
-WatchdogSec=1
+WatchdogSec=3
 ";
 /// What is done in there. Each answer is a line `NAME=VALUE`.
 const SCRIPT: &str = r#"
@@ -141,7 +141,6 @@ fn systemd_starts_watches_and_renews_the_daemon_within_its_unit() {
         ("new", "0"),
         ("renewed_qfilexchgd", "yes"),
         ("renewed_broker", "yes"),
-        ("watchdog", "2"),
         ("events", "1"),
         ("stopped", "success"),
         ("fenced", "78"),
@@ -150,6 +149,9 @@ fn systemd_starts_watches_and_renews_the_daemon_within_its_unit() {
     ] {
         assert_eq!(value(name), Some(expected), "{name}: {said}\n{errors}");
     }
+    // More than these two on a machine that is so busy that the daemon itself is late.
+    let by_watchdog: u32 = value("watchdog").unwrap().parse().unwrap();
+    assert!(by_watchdog >= 2, "{said}\n{errors}");
     if Path::new("/dev/loop-control").exists() {
         assert_eq!(value("loops"), Some("64"), "{said}\n{errors}");
     }
