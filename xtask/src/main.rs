@@ -28,9 +28,9 @@ usage:
   cargo xtask test           everything that must hold before a change is accepted
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
-  cargo xtask fuzz [--seconds N] [--jobs N] [--coverage] [TARGET...]
-                             the fuzz targets, or these, under AddressSanitizer; or what lines the
-                             inputs reach that were found (docs/fuzzing.md)
+  cargo xtask fuzz [--seconds N] [--jobs N] [--without-sanitizer] [TARGET...]
+                             the fuzz targets, or these, under AddressSanitizer; with --coverage,
+                             what lines the inputs reach that were found (docs/fuzzing.md)
   cargo xtask docs           write docs/dependencies.md anew
   cargo xtask sbom [--out DIR]
                              which crates are in each package, as CycloneDX, in DIR or target/sbom
