@@ -6,7 +6,7 @@ use crate::mutants::files;
 use crate::workspace::top;
 
 /// Documents whose tests are looked for.
-const DOCUMENTS: [&str; 1] = ["SECURITY.md"];
+const DOCUMENTS: [&str; 2] = ["SECURITY.md", "docs/mutation.md"];
 
 /// What stands between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
