@@ -254,7 +254,7 @@ fn allocate(mebibytes: usize) -> bool {
 
 /// Gives back what was never had, which libc notices.
 fn break_heap() -> bool {
-    let mut memory = vec![1_usize; 8];
+    let mut memory = Box::new([1_usize; 8]);
     let inside: *mut usize = std::hint::black_box(&mut memory[2]);
     // SAFETY: there is none; the process is meant to end here, and does not use the memory afterwards.
     unsafe { libc::free(inside.cast()) };
