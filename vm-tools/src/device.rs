@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use protocol::types::Device;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, openat, statat};
 
 use crate::failure::Failure;
 
@@ -33,6 +33,12 @@ impl Devices {
     #[must_use]
     pub fn is_present(&self, device: Device) -> bool {
         statat(CWD, self.path(device), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_volume(stat.st_mode))
+    }
+
+    /// Whether this user may read and write it. udev gives a device to its user a moment after the kernel has made it.
+    #[must_use]
+    pub fn is_permitted(&self, device: Device) -> bool {
+        accessat(CWD, self.path(device), Access::READ_OK | Access::WRITE_OK, AtFlags::empty()).is_ok()
     }
 
     /// The number of a block device; `None` for what is none, or is not there.
@@ -117,5 +123,36 @@ mod tests {
         std::fs::write(directory.path().join("xvdg"), [0; 1000]).unwrap();
         assert!(devices.is_present(Device::Outgoing));
         assert_eq!(size_bytes(&mut devices.open_for_writing(Device::Outgoing).unwrap()), Ok(1000));
+    }
+
+    #[test]
+    fn a_device_that_udev_has_not_given_to_the_user_yet_is_not_permitted() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        const USER: u32 = 64_398;
+        if !rustix::process::geteuid().is_root() {
+            return testkit::skip("giving a file to another user needs root");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().join("xvdg");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let devices = Devices::at(directory.path());
+        let permitted_to_user = || {
+            let devices = devices.clone();
+            // Ids belong to a thread: this one alone becomes the user.
+            std::thread::spawn(move || {
+                let user = rustix::process::Uid::from_raw(USER);
+                rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+                (devices.is_present(Device::Outgoing), devices.is_permitted(Device::Outgoing))
+            })
+            .join()
+            .unwrap()
+        };
+        assert_eq!(permitted_to_user(), (true, false));
+        chown(&path, Some(USER), None).unwrap();
+        assert_eq!(permitted_to_user(), (true, true));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(permitted_to_user(), (false, false));
     }
 }

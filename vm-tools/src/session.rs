@@ -192,14 +192,18 @@ impl Session {
         self.client.fd()
     }
 
-    /// Waits until the device is there, at most this long.
+    /// Waits until the device is there and may be used by this user, at most this long. One that is there and may not
+    /// is no error here: opening it says why.
     ///
     /// # Errors
-    /// [`Failure::NoAnswer`] when it is not.
+    /// [`Failure::NoAnswer`] when it is not there.
     pub fn wait_for_device(&mut self, device: Device, longest: Duration) -> Result<(), Failure> {
         let started = Instant::now();
-        while !self.devices.is_present(device) {
+        while !self.devices.is_permitted(device) {
             if started.elapsed() >= longest {
+                if self.devices.is_present(device) {
+                    return Ok(());
+                }
                 let text =
                     format!("dom0 gave a pendrive, but {} does not appear", self.devices.shown(device));
                 return Err(Failure::NoAnswer(Line::new(&text)));
