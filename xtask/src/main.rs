@@ -14,6 +14,7 @@ mod screenshots;
 mod supply;
 mod test;
 mod workspace;
+mod xen;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,10 @@ usage:
   cargo xtask demo [--yes]   copy a tree between two VMs of a simulated host; asks you, or with
                              --yes answers the question itself
   cargo xtask test           everything that must hold before a change is accepted
+  cargo xtask xen-test [--fresh] [NAME]
+                             the scenarios of a real Xen host, under QEMU: all, or those whose
+                             names contain NAME; --fresh boots although a saved host is there
+  cargo xtask xen-shell      a shell in dom0 of that host, with the daemon and two guests
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
   cargo xtask fuzz [--seconds N] [--jobs N] [--without-sanitizer] [TARGET...]
@@ -92,6 +97,11 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
         Some("profile-use") => profiles::used(arguments),
         Some("reproducible") => supply::reproducible(arguments),
         Some("sbom") => supply::sbom(arguments),
+        Some("xen-test") => xen::test(arguments),
+        Some("xen-shell") => {
+            no_more(arguments)?;
+            xen::shell()
+        }
         Some("test") => {
             no_more(arguments)?;
             test::main()

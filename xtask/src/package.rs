@@ -115,5 +115,23 @@ fn rpm_trees(programs: &Path, root: &Path, out: &Path) -> Outcome<Vec<PathBuf>> 
     Ok(Package::ALL.map(|package| out.join(format!("{}.files", package.name()))).into())
 }
 
+/// What the two packages install, each below a folder of its own in `root`: that for dom0, and that for VMs.
+pub fn trees(programs: &Path, root: &Path) -> Outcome<(PathBuf, PathBuf)> {
+    let (list, _, release) = read()?;
+    let scratch = scratch()?;
+    let write = |package: Package| {
+        let folder = root.join(package.name());
+        collect::collect(&list, package, programs, scratch.path())?.write(&folder, release.epoch_s)?;
+        Ok::<_, String>(folder)
+    };
+    let [dom0, vm] = Package::ALL.map(write);
+    Ok((dom0?, vm?))
+}
+
+fn scratch() -> Outcome<tempfile::TempDir> {
+    let made = tempfile::Builder::new().prefix("qfilexchg-package-").tempdir();
+    made.map_err(|error| format!("a temporary folder: {error}"))
+}
+
 #[cfg(test)]
 mod tests;

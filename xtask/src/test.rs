@@ -1,7 +1,7 @@
 //! `cargo xtask test`: format, lints, licences, every test, the demo as an ordinary user.
 
 mod demo_as_user;
-mod tools;
+pub mod tools;
 mod totals;
 
 use std::io::{BufRead, BufReader, Write};
@@ -11,11 +11,15 @@ use std::process::Stdio;
 use crate::run::{self, step};
 use crate::supply;
 use crate::workspace::{self, cargo};
-use crate::{Outcome, demo};
+use crate::{Outcome, demo, xen};
 use totals::Totals;
 
 /// Names the file in which tests note that they could not run, and why (crate `testkit`).
 const SKIPPED_FILE_ENV: &str = "QFILEXCHG_SKIPPED";
+
+/// The scenarios of xen-lab/ that every run has time for; `cargo xtask xen-test` runs all.
+const SCENARIOS: &str = "a_tree_arrives_whole_and_nothing_is_left,no_process_reaches_the_hypervisor,\
+    a_daemon_killed_while_it_waits_comes_back,a_mounted_device_is_taken_all_the_same";
 
 /// Runs everything; goes on after a failure, so that one run shows all of them.
 pub fn main() -> Outcome<()> {
@@ -50,6 +54,11 @@ pub fn main() -> Outcome<()> {
         note("demo", demo_as_user::run(programs, scratch.path()));
     }
 
+    if let Ok(programs) = &built {
+        step("a real Xen host");
+        note("a real Xen host", xen_host(programs, &mut totals));
+    }
+
     for (_, passed) in &checks {
         totals.note_check(*passed);
     }
@@ -63,6 +72,13 @@ pub fn main() -> Outcome<()> {
     let failed: Vec<&str> =
         checks.iter().filter(|(_, passed)| !passed).map(|(what, _)| what.as_str()).collect();
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+/// Runs the scenarios of xen-lab/, and counts them.
+fn xen_host(programs: &Path, totals: &mut Totals) -> Outcome<()> {
+    let summary = xen::scenarios(programs, &xen_lab::Options::default(), SCENARIOS)?;
+    totals.note_scenarios(&summary);
+    if summary.failed.is_empty() { Ok(()) } else { Err(summary.failed.join(", ")) }
 }
 
 fn licences() -> Outcome<()> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and Debian's package that has it.
-const TOOLS: [(&str, &str); 27] = [
+const TOOLS: [(&str, &str); 29] = [
     ("fsck.vfat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
@@ -13,6 +13,8 @@ const TOOLS: [(&str, &str); 27] = [
     ("xdotool", "xdotool"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("xz", "xz-utils"),
     ("desktop-file-validate", "desktop-file-utils"),
     ("zenity", "zenity"),
     ("pcmanfm", "pcmanfm"),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use xen_lab::Summary;
+
 /// The sum over all test programs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -35,6 +37,17 @@ impl Totals {
             self.returned += 1;
         } else {
             self.failed += 1;
+        }
+    }
+
+    /// Adds the scenarios of the real Xen host. Those that could not run count as tests that returned without having
+    /// tested anything.
+    pub fn note_scenarios(&mut self, summary: &Summary) {
+        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        self.returned += summary.passed.saturating_add(count(summary.skipped.len()));
+        self.failed += count(summary.failed.len());
+        for (scenario, reason) in &summary.skipped {
+            self.skipped.insert(scenario.clone(), reason.clone());
         }
     }
 
@@ -80,6 +93,15 @@ mod tests {
         totals.note_check(false);
         totals.note_check(true);
         assert_eq!(totals.closing_line(), "2 passed, 1 failed, 0 skipped");
+    }
+
+    #[test]
+    fn a_scenario_without_a_host_is_skipped() {
+        let mut totals = Totals::default();
+        let skipped = vec![("b".to_owned(), "no QEMU".to_owned()), ("c".to_owned(), "no QEMU".to_owned())];
+        totals.note_scenarios(&Summary { passed: 3, failed: vec!["a".to_owned()], skipped });
+        assert_eq!(totals.closing_line(), "3 passed, 1 failed, 2 skipped");
+        assert_eq!(totals.skipped["c"], "no QEMU");
     }
 
     #[test]
