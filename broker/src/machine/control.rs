@@ -297,14 +297,6 @@ impl Machine {
         }
         true
     }
-
-    /// A DisposableVM that does not get its pendrive is of no use.
-    fn end_disposable_at(&mut self, domid: Domid, around: &mut Surroundings<'_>) {
-        let number = self.disposables.values().find(|it| it.domid() == Some(domid)).map(|it| it.number);
-        if let Some(number) = number {
-            self.end_disposable(number, around);
-        }
-    }
 }
 
 fn state_of(place: &Place) -> PendriveState {

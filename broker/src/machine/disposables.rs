@@ -268,6 +268,14 @@ impl Machine {
         }
     }
 
+    /// A DisposableVM that does not get its pendrive is of no use.
+    pub(super) fn end_disposable_at(&mut self, domid: Domid, around: &mut Surroundings<'_>) {
+        let number = self.disposables.values().find(|it| it.domid() == Some(domid)).map(|it| it.number);
+        if let Some(number) = number {
+            self.end_disposable(number, around);
+        }
+    }
+
     /// The only thing that a DisposableVM may send: the answer, to the VM that it was made for, with its number.
     pub(super) fn answer_wanted(
         &mut self,

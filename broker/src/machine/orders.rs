@@ -305,12 +305,14 @@ impl Machine {
                 let (code, detail) =
                     if gone { (Code::Failed, Detail::OtherVmGone) } else { refusal(failure) };
                 self.answer(&asker, code, detail, around);
+                self.end_disposable_at(to, around);
                 self.serve_deferred(to, around);
                 self.serve_deferred(asker.domid, around);
             }
             Place::Leaving { at, to: Receiver { domid: to, .. }, asker } => {
                 self.place_later(image, Place::Retreating { at, device: Device::Outgoing }, around);
                 self.answer(&asker, Code::Failed, Detail::DeviceTrouble, around);
+                self.end_disposable_at(to, around);
                 self.receiver_is_free(to, around);
             }
             Place::Returning { at, asker } => {

@@ -1,7 +1,7 @@
 //! DisposableVMs: made for one file, allowed one answer, and gone afterwards, whatever goes wrong.
 
 use broker::machine::{Event, LAUNCH_AGAIN_MS};
-use protocol::attach::{Attachment, Order};
+use protocol::attach::{AttachFailure, Attachment, Order};
 use protocol::dialog::{Notice, Recipient};
 use protocol::launch::{DisposableNumber, LaunchFailure, LaunchId, LaunchOrder, LaunchOutcome, LaunchReply};
 use protocol::reply::Code::{Busy, Denied, Failed, Ok as Granted, Pending};
@@ -165,6 +165,30 @@ fn l6_each_failure_of_the_launcher_is_told_and_the_sender_keeps_its_pendrive() {
         world.ask(1, Verb::SendDisposable { seq: seq(8) }, "again");
         world.work();
         assert_eq!(world.codes(1, "again"), [Pending, Granted], "{failure}");
+    }
+}
+
+#[test]
+fn one_that_does_not_get_its_document_is_destroyed() {
+    let fails = |order: &Order| {
+        matches!(order, Order::Detach { domid: at, .. } if *at == domid(1))
+            || matches!(order, Order::Attach { domid: at, .. } if *at == domid(DISP))
+    };
+    for failing in 0..2 {
+        let mut world = world();
+        world.new_pendrive(1, "n");
+        world.ask(1, Verb::SendDisposable { seq: seq(7) }, "open");
+        let mut seen = 0;
+        while !world.orders.is_empty() || world.carry_out_launch(Ok(())) {
+            let is_moving = world.orders.front().is_some_and(|request| fails(&request.order));
+            let fate = if is_moving && seen == failing { Fate::Fails(AttachFailure::Io) } else { Fate::Done };
+            seen += usize::from(is_moving);
+            world.carry_out(fate);
+        }
+        assert_eq!(world.codes(1, "open"), [Pending, Failed], "{failing}");
+        world.later(LAUNCH_AGAIN_MS);
+        assert!(world.disposables.is_empty(), "{failing}: it stays, and could answer what it never had");
+        assert!(world.images.is_empty(), "{failing}");
     }
 }
 
