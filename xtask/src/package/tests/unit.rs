@@ -13,21 +13,27 @@ use crate::workspace;
 /// What `systemd-analyze security` may find, in tenths; docs/systemd.md gives the same figure.
 const EXPOSURE_TENTHS_MAX: u32 = 27;
 /// What the first process calls before it enters its own filter, which has none of these.
-const BEFORE_THE_SANDBOX: [&str; 16] = [
+const BEFORE_THE_SANDBOX: [&str; 22] = [
     "bind",
     "chmod",
     "chown",
     "execve",
+    "fchmod",
     "fchmodat",
+    "fchown",
     "fchownat",
     "flock",
+    "fsync",
     "lchown",
     "listen",
     "memfd_create",
     "mkdir",
+    "mkdirat",
     "mknodat",
     "open",
     "rmdir",
+    "signalfd4",
+    "statfs",
     "umask",
     "unlink",
 ];
