@@ -39,7 +39,8 @@ pub fn the_key_comes_back(lab: &mut Lab) {
 /// Noise of the largest size, over and over, from one guest: the other is served meanwhile, and so is this one after.
 pub fn l18_noise_delays_nobody_else(lab: &mut Lab) {
     lab.start_daemon("copy g2 g1 allow\n");
-    let noise = "head -c 2048 /dev/urandom | tr '\\000' x > /tmp/noise; n=0; while [ $n -lt 1000 ]; do \
+    // An x first, or it could be taken for an option.
+    let noise = "{ printf x; head -c 2047 /dev/urandom | tr '\\000\\n' xx; } > /tmp/noise; n=0; while [ $n -lt 1000 ]; do \
                  xenstore-write device/qpen \"$(cat /tmp/noise)\" || exit 1; n=$((n+1)); done";
     let flood = lab.start_in("g1", noise);
     lab.user("g2", "mkdir -p tree && echo quiet > tree/note && qvm-copy-to-vm g1 tree");

@@ -31,6 +31,8 @@ pub struct Campaign {
     pub folder: PathBuf,
     /// How long each runs.
     pub seconds: u64,
+    /// Where its dice begin, if that is to be the same each time.
+    pub dice: Option<u32>,
 }
 
 impl Campaign {
@@ -80,6 +82,7 @@ impl Campaign {
         let input_bytes_max = long.map_or(INPUT_BYTES_MAX, |(_, bytes)| *bytes);
         let mut command = Command::new(self.programs.join(target));
         command.arg(format!("-max_total_time={}", self.seconds));
+        command.args(self.dice.map(|dice| format!("-seed={dice}")));
         command.arg(format!("-max_len={input_bytes_max}"));
         command.arg(format!("-timeout={INPUT_S_MAX}"));
         command.arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
