@@ -58,6 +58,9 @@ pub const VMS_MAX: usize = 1024;
 pub const ORDER_MS_MAX: u64 = 60_000;
 /// Most orders that may be open when owed replies are given: the rest stays for orders that move pendrives.
 pub const REPLIES_OPEN_MAX: usize = ORDERS_OPEN_MAX / 2;
+/// Most orders that may be open when those about domains are given: as with replies, whoever invents domains must not
+/// take what pendrives need.
+pub const SIDE_ORDERS_OPEN_MAX: usize = REPLIES_OPEN_MAX + 128;
 /// How long xs-monitor may take until it has named every domain, in milliseconds.
 pub const LISTING_MS_MAX: u64 = 60_000;
 /// How long the broker waits before it gives more owed replies, in milliseconds.

@@ -11,7 +11,7 @@ use protocol::types::{Device, Domid, ImageId, VmName};
 
 use super::{
     Action, Asker, AttacherState, Machine, ORDER_MS_MAX, OpenOrder, Pendrive, Place, REPLIES_AGAIN_MS,
-    REPLIES_OPEN_MAX, RETRY_MS, Receiver, Surroundings,
+    REPLIES_OPEN_MAX, RETRY_MS, Receiver, SIDE_ORDERS_OPEN_MAX, Surroundings,
 };
 use crate::journal::Record;
 
@@ -117,16 +117,18 @@ impl Machine {
         }
     }
 
-    /// Gives the orders that belong to domains and not to pendrives.
+    /// Gives the orders that belong to domains and not to pendrives: as many as there is room for, the rest with the
+    /// attacher's next answers.
     pub(super) fn give_side_orders(&mut self, around: &Surroundings<'_>) {
-        if self.attacher != AttacherState::Serving {
-            return;
-        }
-        for domid in std::mem::take(&mut self.to_forget) {
-            self.order_now(Order::ForgetDomain { domid }, around);
-        }
-        for domid in std::mem::take(&mut self.qpen_missing) {
-            self.order_now(Order::MakeQpen { domid }, around);
+        while self.attacher == AttacherState::Serving && self.orders.len() < SIDE_ORDERS_OPEN_MAX {
+            let order = if let Some(domid) = self.to_forget.pop_first() {
+                Order::ForgetDomain { domid }
+            } else if let Some(domid) = self.qpen_missing.pop_first() {
+                Order::MakeQpen { domid }
+            } else {
+                return;
+            };
+            self.order_now(order, around);
         }
     }
 
@@ -181,6 +183,7 @@ impl Machine {
             }
             (_, Outcome::Inventory(_) | Outcome::Measured { .. }) => {}
         }
+        self.give_side_orders(around);
     }
 
     fn reply_given(&mut self, domid: Domid, reply: &protocol::reply::Reply) {

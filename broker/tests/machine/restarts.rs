@@ -1,6 +1,6 @@
 //! Restarts of the daemon and of its workers, and workers that lie.
 
-use broker::machine::{Event, LISTING_MS_MAX};
+use broker::machine::{Event, LISTING_MS_MAX, SIDE_ORDERS_OPEN_MAX};
 use protocol::attach::{AttachReply, Order, Outcome};
 use protocol::dialog::DialogEvent;
 use protocol::monitor::MonitorEvent;
@@ -9,7 +9,7 @@ use protocol::request::Verb;
 use protocol::supervise::{Ending, Role};
 use protocol::types::Device;
 
-use crate::world::{Fate, World, domid, order_id, settings};
+use crate::world::{Fate, World, domid, name, order_id, settings};
 
 #[test]
 fn each_restart_of_the_attacher_during_a_transfer_ends_in_one_reply_and_no_leak() {
@@ -30,7 +30,7 @@ fn each_restart_of_the_attacher_during_a_transfer_ends_in_one_reply_and_no_leak(
         if world.codes(1, "n") == [Failed] {
             world.new_pendrive(1, "n2");
         }
-        world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+        world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
         crash(&mut world);
         assert_eq!(world.codes(1, "s"), [Granted], "crash before order {steps}");
         world.ask(2, Verb::Umount, "u");
@@ -60,7 +60,7 @@ fn each_restart_of_the_daemon_during_a_transfer_ends_in_one_reply_and_no_leak() 
         if world.codes(1, "n") == [Failed] {
             world.new_pendrive(1, "n2");
         }
-        world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+        world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
         crash(&mut world);
         assert_eq!(world.codes(1, "s"), [Granted], "crash before order {steps}");
         world.ask(2, Verb::Umount, "u");
@@ -73,13 +73,13 @@ fn each_restart_of_the_daemon_during_a_transfer_ends_in_one_reply_and_no_leak() 
 #[test]
 fn a_monitor_that_gives_a_number_another_name_after_the_yes_leads_nothing_elsewhere() {
     let mut world = World::new(&["work", "evil"]);
-    let tell = |world: &mut World, name: &str| {
-        let (domid, name) = (domid(2), crate::world::name(name));
+    let tell = |world: &mut World, called: &str| {
+        let (domid, name) = (domid(2), name(called));
         world.event(Event::Monitor(MonitorEvent::DomainSeen { domid, name }));
     };
     tell(&mut world, "vault");
     world.new_pendrive(1, "n");
-    world.ask(1, Verb::Send { to: crate::world::name("vault"), seq: None }, "s");
+    world.ask(1, Verb::Send { to: name("vault"), seq: None }, "s");
     world.work();
     let id = *world.questions.keys().next().unwrap();
     world.answers(id, true);
@@ -191,6 +191,26 @@ fn l18_a_flood_while_the_attacher_is_away_piles_up_nothing_and_ends_nothing() {
     world.new_pendrive(2, "n");
     assert_eq!(world.codes(2, "n"), [Granted]);
     assert_eq!(world.codes(1, "f4999"), [Invalid]);
+}
+
+#[test]
+fn l18_thousands_of_domains_that_come_and_go_end_nothing_and_cost_nobody_the_key() {
+    let mut world = World::new(&["work", "vault"]);
+    for number in 2_000..6_000_u16 {
+        let name = name(&format!("invented{number}"));
+        world.event(Event::Monitor(MonitorEvent::DomainSeen { domid: domid(number), name }));
+        world.event(Event::Monitor(MonitorEvent::DomainGone { domid: domid(number) }));
+    }
+    world.event(Event::Monitor(MonitorEvent::QpenMissing { domid: domid(1) }));
+    assert!(world.orders.len() <= SIDE_ORDERS_OPEN_MAX, "{}", world.orders.len());
+    let (mut forgotten, mut keys) = (0, 0);
+    while let Some(request) = world.orders.front() {
+        forgotten += usize::from(matches!(request.order, Order::ForgetDomain { .. }));
+        keys += usize::from(request.order == Order::MakeQpen { domid: domid(1) });
+        world.carry_out(Fate::Done);
+    }
+    assert_eq!((forgotten, keys), (4_000, 1));
+    assert!(world.restarts.is_empty());
 }
 
 #[test]
