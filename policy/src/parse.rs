@@ -55,7 +55,7 @@ fn tags_file_of(files: &[(String, Vec<u8>)]) -> String {
 }
 
 fn parse_file(file: &str, content: &[u8], tags: &Tags, rules: &mut Vec<Rule>) -> Result<(), PolicyError> {
-    for mut line in Reader::lines(file, bounded_text(file, content)?)? {
+    for mut line in Reader::lines(file, content)? {
         let Some(first) = line.word() else { continue };
         let rule = parse_rule(&mut line, first, tags)?;
         if rules.len() >= RULES_MAX {
@@ -133,31 +133,35 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The lines of a file, without comments.
-    pub(crate) fn lines(file: &'a str, text: &'a str) -> Result<Vec<Self>, PolicyError> {
-        let mut lines = Vec::new();
-        for (index, whole) in text.split('\n').enumerate() {
-            let number = index.saturating_add(1);
-            let error = |column: usize, text: &str| PolicyError {
-                file: file.to_owned(),
-                line: number,
-                column,
-                text: text.to_owned(),
-            };
-            if whole.len() > LINE_BYTES_MAX {
-                return Err(error(LINE_BYTES_MAX.saturating_add(1), "a line is at most 1024 bytes"));
-            }
-            let content = whole.split('#').next().unwrap_or_default();
-            let unfit =
-                content.bytes().position(|byte| !matches!(byte, b' ' | b'\t') && !byte.is_ascii_graphic());
-            if let Some(unfit) = unfit {
-                return Err(error(
-                    unfit.saturating_add(1),
-                    "only printable ASCII, spaces and tabs belong here",
-                ));
-            }
-            lines.push(Self { file, number, rest: content, column: 1 });
+    pub(crate) fn lines(file: &'a str, untrusted_text: &'a [u8]) -> Result<Vec<Self>, PolicyError> {
+        if untrusted_text.len() > FILE_BYTES_MAX {
+            return Err(at_top(file, "a policy or tags file is at most 262144 bytes"));
         }
-        Ok(lines)
+        let lines = untrusted_text.split(|byte| *byte == b'\n').enumerate();
+        lines
+            .map(|(index, untrusted_line)| Self::line(file, index.saturating_add(1), untrusted_line))
+            .collect()
+    }
+
+    /// Its length first: no column lies further to the right than one byte after the longest line.
+    fn line(file: &'a str, number: usize, untrusted_line: &'a [u8]) -> Result<Self, PolicyError> {
+        let error = |bytes_before: usize, text: &str| PolicyError {
+            file: file.to_owned(),
+            line: number,
+            column: bytes_before.saturating_add(1),
+            text: text.to_owned(),
+        };
+        if untrusted_line.len() > LINE_BYTES_MAX {
+            return Err(error(LINE_BYTES_MAX, "a line is at most 1024 bytes"));
+        }
+        let whole = std::str::from_utf8(untrusted_line)
+            .map_err(|refused| error(refused.valid_up_to(), "this is not UTF-8"))?;
+        let content = whole.split('#').next().unwrap_or_default();
+        let unfit = |byte: u8| !matches!(byte, b' ' | b'\t') && !byte.is_ascii_graphic();
+        match content.bytes().position(unfit) {
+            Some(unfit) => Err(error(unfit, "only printable ASCII, spaces and tabs belong here")),
+            None => Ok(Self { file, number, rest: content, column: 1 }),
+        }
     }
 
     /// The next word.
@@ -187,19 +191,6 @@ impl<'a> Reader<'a> {
             text: text.to_owned(),
         }
     }
-}
-
-/// A file's content as text of a bounded length.
-pub(crate) fn bounded_text<'a>(file: &str, content: &'a [u8]) -> Result<&'a str, PolicyError> {
-    if content.len() > FILE_BYTES_MAX {
-        return Err(at_top(file, "a policy or tags file is at most 262144 bytes"));
-    }
-    std::str::from_utf8(content).map_err(|error| {
-        let valid = content.get(..error.valid_up_to()).unwrap_or_default();
-        let line = valid.iter().filter(|&&byte| byte == b'\n').count().saturating_add(1);
-        let column = valid.iter().rev().take_while(|&&byte| byte != b'\n').count().saturating_add(1);
-        PolicyError { file: file.to_owned(), line, column, text: "this is not UTF-8".to_owned() }
-    })
 }
 
 fn at_top(file: &str, text: &str) -> PolicyError {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bincode::{Decode, Encode};
 use protocol::types::VmName;
 
-use crate::parse::{PolicyError, Reader, bounded_text};
+use crate::parse::{PolicyError, Reader};
 
 /// Most pairs of VM and tag.
 pub const TAGS_MAX: usize = 8192;
@@ -24,7 +24,7 @@ impl Tags {
     pub fn parse(file: &str, untrusted_text: &[u8]) -> Result<Self, PolicyError> {
         let mut tags = Self::default();
         let mut pairs = 0_usize;
-        for mut line in Reader::lines(file, bounded_text(file, untrusted_text)?)? {
+        for mut line in Reader::lines(file, untrusted_text)? {
             let Some(vm) = line.word() else { continue };
             let name = VmName::new(vm.text.as_bytes()).map_err(|error| line.error(vm, &error.to_string()))?;
             let mut any = false;

@@ -124,6 +124,20 @@ fn l19_files_lines_and_rules_are_bounded() {
     assert!(one("").is_ok());
 }
 
+#[test]
+fn what_is_no_text_is_refused_in_its_line_and_column() {
+    let refused = |text: &[u8]| {
+        let file = [("30-user.policy".to_owned(), text.to_vec())];
+        let error = load(&file, ("tags", b"")).expect_err("refused");
+        (error.line, error.column, error.text)
+    };
+    assert_eq!(refused(b"copy * * ask\ncopy \xe0"), (2, 6, "this is not UTF-8".to_owned()));
+    assert_eq!(refused(b"# \xe0"), (1, 3, "this is not UTF-8".to_owned()));
+    // The line is too long before it is anything else, so the column stays within bounds.
+    let long = [vec![b'a'; LINE_BYTES_MAX + 1], vec![0xe0]].concat();
+    assert_eq!(refused(&long), (1, LINE_BYTES_MAX + 1, "a line is at most 1024 bytes".to_owned()));
+}
+
 proptest! {
     #[test]
     fn no_text_that_is_refused_ever_allows(text in "[ -~\\n\\t\u{e4}\0]{0,80}") {

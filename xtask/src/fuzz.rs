@@ -22,8 +22,9 @@ use campaign::Campaign;
 const SECONDS: u64 = 20;
 /// How many targets run at a time when nothing else is said.
 const JOBS: usize = 2;
-/// Where the dice begin in `cargo xtask test`: a change must not fail by what was there before. Campaigns roll their own.
-const DICE: u32 = 1;
+/// Where the dice begin in `cargo xtask test`: a change must not fail by what was there before. Campaigns roll their own,
+/// unless `--dice` says otherwise.
+const DICE: u64 = 1;
 /// What watches over memory.
 #[derive(Clone, Copy)]
 enum Sanitizer {
@@ -46,11 +47,12 @@ const CARGO_FUZZ: &str = "cargo-fuzz";
 /// The command's line.
 pub fn main(arguments: &mut Parser) -> Outcome<()> {
     let (mut seconds, mut jobs, mut targets) = (SECONDS, JOBS, Vec::new());
-    let (mut only_coverage, mut sanitizer) = (false, Sanitizer::Address);
+    let (mut only_coverage, mut sanitizer, mut dice) = (false, Sanitizer::Address, None);
     while let Some(argument) = next(arguments)? {
         match argument {
             Arg::Long("coverage") => only_coverage = true,
             Arg::Long("without-sanitizer") => sanitizer = Sanitizer::None,
+            Arg::Long("dice") => dice = Some(number(arguments, "--dice")?),
             Arg::Long("seconds") => seconds = number(arguments, "--seconds")?,
             Arg::Long("jobs") => jobs = usize::try_from(number(arguments, "--jobs")?).unwrap_or(usize::MAX),
             Arg::Value(target) => targets.push(target.to_string_lossy().into_owned()),
@@ -61,7 +63,7 @@ pub fn main(arguments: &mut Parser) -> Outcome<()> {
     if only_coverage {
         return coverage::measure(&targets, &folder()?);
     }
-    fuzz(&targets, sanitizer, seconds, jobs, None)
+    fuzz(&targets, sanitizer, seconds, jobs, dice)
 }
 
 /// What `cargo xtask test` does: every target, for a short time. Where that cannot be done, the reason goes into the
@@ -107,7 +109,7 @@ fn fuzz(
     sanitizer: Sanitizer,
     seconds: u64,
     jobs: usize,
-    dice: Option<u32>,
+    dice: Option<u64>,
 ) -> Outcome<()> {
     let folder = folder()?;
     let tool = cargo_fuzz(&folder)?;

@@ -32,7 +32,7 @@ pub struct Campaign {
     /// How long each runs.
     pub seconds: u64,
     /// Where its dice begin, if that is to be the same each time.
-    pub dice: Option<u32>,
+    pub dice: Option<u64>,
 }
 
 impl Campaign {
@@ -80,9 +80,8 @@ impl Campaign {
     fn command(&self, target: &str, corpus: &Path, found: &Path) -> Command {
         let long = LONG_INPUTS.iter().find(|(name, _)| *name == target);
         let input_bytes_max = long.map_or(INPUT_BYTES_MAX, |(_, bytes)| *bytes);
-        let mut command = Command::new(self.programs.join(target));
+        let mut command = self.program(target);
         command.arg(format!("-max_total_time={}", self.seconds));
-        command.args(self.dice.map(|dice| format!("-seed={dice}")));
         command.arg(format!("-max_len={input_bytes_max}"));
         command.arg(format!("-timeout={INPUT_S_MAX}"));
         command.arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
@@ -96,6 +95,16 @@ impl Campaign {
         // What is new goes into the first folder.
         command.arg(corpus).arg(top().join("fuzz/seeds").join(target));
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// The target alone, with its dice. libFuzzer remembers addresses that were compared, so the same dice fall the same
+    /// way only where addresses are the same each time.
+    fn program(&self, target: &str) -> Command {
+        let program = self.programs.join(target);
+        let Some(dice) = self.dice else { return Command::new(program) };
+        let mut command = Command::new("setarch");
+        command.arg("--addr-no-randomize").arg(program).arg(format!("-seed={dice}"));
         command
     }
 
