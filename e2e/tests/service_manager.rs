@@ -280,3 +280,53 @@ fn l7_journald_hears_what_happens_to_whom_in_fields_that_no_vm_can_make() {
     std::io::Read::read_to_string(&mut std::os::unix::net::UnixStream::from(stderr), &mut said).unwrap();
     assert!(said.contains("qfilexchgd info: work asks: umount\n"), "{said}");
 }
+
+/// Without a right of its own the daemon runs in a user namespace of this test, which is what an ordinary user has.
+fn in_a_user_namespace(host: &Host, first: &str) -> Daemon {
+    let whole = Daemon::command(host);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", &format!("{first}exec \"$@\""), "sh"]);
+    command.arg(whole.get_program()).args(whole.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
+    for (name, _) in whole.get_envs() {
+        command.env_remove(name);
+    }
+    Daemon(command.stderr(File::create(host.path().join("stderr")).unwrap()).spawn().unwrap())
+}
+
+fn said(host: &Host) -> String {
+    std::fs::read_to_string(host.path().join("stderr")).unwrap()
+}
+
+#[test]
+fn without_user_namespaces_the_start_is_refused_with_the_reason() {
+    if !testkit::require_tools(&["unshare"]) {
+        return;
+    }
+    let host = Host::up_without_daemon(&["work"]);
+    // In this namespace no other one may be made, as on a host where that is forbidden.
+    let mut daemon = in_a_user_namespace(&host, "echo 0 > /proc/sys/user/max_user_namespaces; ");
+    let status = daemon.ended();
+    let text = said(&host);
+    assert!(!status.success(), "{text}");
+    assert!(text.contains("unprivileged user namespaces must be permitted"), "{text}");
+    assert!(!text.contains("Requests are served") && e2e::processes(daemon.0.id()).is_empty());
+}
+
+#[test]
+fn where_the_workers_share_one_user_id_the_start_says_so() {
+    if !testkit::require_tools(&["unshare", "xenstore-write", "xenstore-read"]) {
+        return;
+    }
+    let host = Host::up_without_daemon(&["work"]);
+    let daemon = in_a_user_namespace(&host, "");
+    host.wait_for("the broker", || said(&host).contains("serv"));
+    assert!(
+        said(&host).contains("not able to change accounts, so the workers share this uid"),
+        "{}",
+        said(&host)
+    );
+    assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");
+    let uids: std::collections::BTreeSet<String> =
+        e2e::processes(daemon.0.id()).into_iter().map(|process| process.status["Uid"].clone()).collect();
+    assert_eq!(uids.len(), 1, "{uids:?}");
+}

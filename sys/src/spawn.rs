@@ -161,7 +161,7 @@ impl Spawn<'_> {
             ids: self.ids(),
         };
         let started = child::clone_and_run(maps::clone_flags(self.namespaces), &mut plan)
-            .map_err(|errno| self.parent_failed("clone3", errno))?;
+            .map_err(|errno| self.parent_failed(maps::clone_tried(self.namespaces, errno), errno))?;
         let mut child = Child { pidfd: started.pidfd, pid: started.pid, ended: None };
         drop(go_read);
         drop(report_write);

@@ -23,6 +23,18 @@ pub(super) fn clone_flags(namespaces: Namespaces) -> u64 {
     flags.iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | u64::from(flag.unsigned_abs()))
 }
 
+/// What clone3 was for, where its error number alone would mislead: a host that permits no namespaces to unprivileged
+/// users says "no space left on device".
+pub(super) fn clone_tried(namespaces: Namespaces, errno: Errno) -> &'static str {
+    match errno {
+        Errno::PERM | Errno::NOSPC | Errno::USERS if namespaces.user => {
+            "clone3 with namespaces of its own (unprivileged user namespaces must be permitted on this machine, see \
+             /proc/sys/user and kernel.unprivileged_userns_clone)"
+        }
+        _ => "clone3",
+    }
+}
+
 /// The highest id of all; one more means "no id".
 const ID_MAX: u32 = u32::MAX - 1;
 
