@@ -1,5 +1,7 @@
 //! Whose code is in the programs: `cargo xtask docs`, `sbom` and `reproducible`, and what must hold for it.
 
+#[cfg(test)]
+mod codec;
 mod reproducible;
 mod rules;
 pub mod sbom;

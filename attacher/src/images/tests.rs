@@ -44,6 +44,22 @@ fn a_made_image_is_private_sparse_and_of_its_size() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
+/// Whoever has put it there: it is not written to, nor does anything of it become a pendrive.
+#[test]
+fn l3_a_file_that_has_the_name_of_a_new_image_already_is_not_used() {
+    for (name, failure) in
+        [(FileName::Spare(0).text(), AttachFailure::Io), (FileName::Image(A).text(), AttachFailure::InUse)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut images, _) = open(directory.path());
+        let planted = directory.path().join(name);
+        fs::write(&planted, b"of somebody else").unwrap();
+        assert_eq!(images.create(A, mib(200), "work"), Err(failure));
+        assert_eq!(fs::read(&planted).unwrap(), b"of somebody else");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
+
 #[test]
 fn an_image_from_the_spare_is_the_same_as_one_made_at_once() {
     let directory = tempfile::tempdir().unwrap();

@@ -169,6 +169,23 @@ fn after_sigkill_loop_devices_are_found_again_or_released() {
     assert!(rig.bound_loops().is_empty());
 }
 
+/// One of the known limits: what it holds may be anything, so nothing is done before it is free.
+#[test]
+fn a_loop_device_that_stays_busy_keeps_the_attacher_from_starting_until_it_is_free() {
+    let Some(mut rig) = rig() else { return };
+    rig.create(A, 40);
+    rig.attach(A, 1, Attachment::Outgoing);
+    rig.kernel.clings = true;
+    rig.kill();
+    rig.kernel.client.rm(&xenstore::path::BackendListPath::of(domid(1))).unwrap();
+    assert!(rig.start_in_vain().iter().any(|line| line.starts_with("the attacher ends: taking stock")));
+    rig.kernel.clings = false;
+    rig.kernel.play();
+    rig.start();
+    assert_eq!(rig.inventory(), [InventoryItem { image: A, holder: None }]);
+    assert!(rig.bound_loops().is_empty());
+}
+
 #[test]
 fn the_devices_of_a_destroyed_domain_are_released() {
     let Some(mut rig) = rig() else { return };

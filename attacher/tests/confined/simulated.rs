@@ -219,6 +219,42 @@ fn l16_nothing_that_a_guest_writes_is_believed() {
     assert_eq!(rig.kernel.back_ends().len(), 1);
 }
 
+/// What a guest owns or may write is written and removed, and never looked at.
+#[test]
+fn l16_of_all_nodes_only_names_and_back_ends_are_read() {
+    const HOME: &str = "/local/domain/1";
+    let mut rig = rig();
+    let asked = rig.restart_recorded();
+    for place in [Attachment::Outgoing, incoming(true)] {
+        rig.create(A, 40);
+        assert_eq!(rig.order(Order::MakeQpen { domid: domid(1) }), Outcome::Done);
+        let device = place.device();
+        assert_eq!(rig.attach(A, 1, place), Outcome::Done);
+        let reply = Reply { reqid: ReqId::new(b"r").ok(), code: Code::Ok, detail: Detail::Done };
+        assert_eq!(rig.order(Order::Answer { domid: domid(1), reply }), Outcome::Done);
+        assert_eq!(rig.detach(A, 1, device), Outcome::Done);
+        rig.destroy(A);
+    }
+    rig.create(B, 40);
+    rig.attach(B, 1, Attachment::Outgoing);
+    rig.store.remove_domain(domid(1));
+    assert_eq!(rig.order(Order::ForgetDomain { domid: domid(1) }), Outcome::Done);
+    rig.kill();
+    // READ, DIRECTORY, GET_PERMS, WATCH, DIRECTORY_PART (xs_wire.h of Xen).
+    let reads: Vec<_> = std::mem::take(&mut *asked.lock().unwrap());
+    let reads = reads.into_iter().filter(|(kind, _)| [1, 2, 3, 4, 20].contains(kind));
+    let mut count = 0;
+    for (kind, path) in reads {
+        // Whose a node is, is nothing that a guest can say.
+        let is_owner = kind == 3
+            && ["", "/qpen/reply", "/device/qpen"].map(|end| format!("{HOME}{end}")).contains(&path);
+        let is_name = path == format!("{HOME}/name");
+        assert!(is_owner || is_name || path.starts_with("/local/domain/0/backend/vbd"), "{kind} {path}");
+        count += 1;
+    }
+    assert!(count > 8, "{count}");
+}
+
 #[test]
 fn a_device_that_somebody_else_has_made_is_left_alone() {
     let mut rig = rig();

@@ -102,6 +102,24 @@ fn a_command_that_hangs_is_ended_with_all_that_it_started() {
     assert_eq!(rig.answer(id), DONE);
 }
 
+/// One of the known limits: nothing tells it from what a command leaves running on purpose.
+#[test]
+fn what_a_command_that_is_ended_has_moved_into_another_session_is_not_found() {
+    let script =
+        "setsid sh -c 'echo $$ > daemon; exec sleep 1000' > /dev/null 2>&1 & echo $$ > leader; sleep 1000";
+    let configured = Configured { create: script, create_ms_max: Some(1_000), ..Configured::default() };
+    let mut rig = Rig::start(&configured);
+    let id = rig.create(1);
+    let daemon: i32 = rig.trace("daemon").parse().unwrap();
+    assert_eq!(rig.answer(id), failed(LaunchFailure::TimedOut));
+    rig.expect_gone("leader");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(daemon).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+}
+
 #[test]
 fn what_a_command_leaves_running_is_left_alone_when_it_succeeds() {
     // As `xl create` leaves a process that waits for the end of the VM.

@@ -46,14 +46,15 @@ const OF_WORKERS: [&str; 10] = [
     "landlock_restrict_self",
 ];
 
-/// From now on the kernel refuses this call to this process, and to what it becomes: a filter with one rule.
-pub fn refuse(number: u32) {
+/// From now on the kernel refuses this call to this process, and to what it becomes, with this error: a filter with one
+/// rule.
+pub fn refuse(number: u32, errno: i32) {
     let filter =
         |code: u32, jf: u8, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf, k };
     let mut program = [
         filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
         filter(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number),
-        filter(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).unwrap()),
+        filter(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap()),
         filter(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let whole = libc::sock_fprog { len: u16::try_from(program.len()).unwrap(), filter: program.as_mut_ptr() };

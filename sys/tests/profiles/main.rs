@@ -12,6 +12,7 @@
 mod acts;
 mod commands;
 mod half;
+mod limits;
 mod numbers;
 mod probe;
 mod started;
@@ -40,7 +41,8 @@ fn main() {
     // What another run of this program has tested at length.
     let is_quick = args.iter().any(|arg| arg == QUICK);
     let numbers = if is_quick { &[] } else { numbers::TESTS };
-    let all = [started::TESTS, commands::TESTS, under_profiles::TESTS, half::TESTS, numbers].concat();
+    let all = [started::TESTS, commands::TESTS, under_profiles::TESTS, half::TESTS, limits::TESTS, numbers]
+        .concat();
     for (name, test) in all {
         if !filter.is_empty() && !filter.iter().any(|part| name.contains(part.as_str())) {
             continue;

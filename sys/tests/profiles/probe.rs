@@ -20,6 +20,11 @@ pub const READY: &[u8] = b"ready";
 /// `profile-probe PROFILE ACT [ARGUMENT]`.
 pub fn run(args: &[String]) -> ! {
     let [_, name, act, rest @ ..] = args else { sys::worker::exit(EXIT_UNKNOWN) };
+    if let ("on-an-initramfs", [act, rest @ ..]) = (act.as_str(), rest) {
+        // What the kernel says of its first root.
+        half::refuse(u32::try_from(libc::SYS_pivot_root).unwrap(), libc::EINVAL);
+        run(&[&[args[0].clone(), name.clone(), act.clone()], rest].concat());
+    }
     let Some(profile) = profile(name) else { sys::worker::exit(EXIT_UNKNOWN) };
     let argument = rest.first().map_or("", String::as_str);
     if act == "with-a-thread" {
@@ -30,7 +35,7 @@ pub fn run(args: &[String]) -> ! {
         });
     }
     if act == "with-step-refused" {
-        half::refuse(argument.parse().unwrap());
+        half::refuse(argument.parse().unwrap(), libc::EPERM);
     }
     let reporter: Option<sys::worker::Reporter> = if has_edge(profile) { Some(report) } else { None };
     sys::worker::run(profile, reporter, |inherited, _sandboxed| {
@@ -59,6 +64,7 @@ pub fn run(args: &[String]) -> ! {
                 std::hint::spin_loop();
             },
             "finish" | "with-step-refused" => 7,
+            "look-beside" => look_beside(&inherited.take("output").unwrap()),
             "use-images" => use_images(&inherited.take("images").unwrap()),
             _ => tried(act, argument),
         }
@@ -129,4 +135,31 @@ fn use_images(directory: &OwnedFd) -> u8 {
     let allowed = made.is_ok() && removed.is_ok() && own.is_ok();
     let refused = beside.err() == Some(rustix::io::Errno::ACCESS) && absolute.is_err();
     if allowed && refused { 7 } else { u8::from(allowed) * 2 + u8::from(refused) }
+}
+
+/// Looks at what is beside fat-reader's directory: told apart is what is there and what is not, and nothing more.
+fn look_beside(directory: &OwnedFd) -> u8 {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    use rustix::io::Errno;
+    let open = |from: BorrowedFd<'_>, path: &str, flags| {
+        openat2(from, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::empty())
+    };
+    let (below, none) = (directory.as_fd(), Some(Errno::ACCESS));
+    let Ok(there) = open(below, "../beside/secret", OFlags::PATH) else { return 1 };
+    let Ok(folder) = open(below, "../beside", OFlags::PATH) else { return 2 };
+    if open(below, "../beside/nothing", OFlags::PATH).err() != Some(Errno::NOENT) {
+        return 3;
+    }
+    let refused = [
+        open(below, "../beside/secret", OFlags::RDONLY),
+        open(below, "../beside/secret", OFlags::RDWR),
+        open(below, "../beside", OFlags::RDONLY | OFlags::DIRECTORY),
+        open(folder.as_fd(), "secret", OFlags::RDONLY),
+        open(folder.as_fd(), ".", OFlags::RDONLY | OFlags::DIRECTORY),
+        open(folder.as_fd(), "new", OFlags::WRONLY | OFlags::CREATE),
+    ];
+    let all = refused.into_iter().all(|result| result.err() == none);
+    // A descriptor that only names a file cannot be opened anew without /proc, of which there is none.
+    let anew = open(below, &format!("/proc/self/fd/{}", there.as_raw_fd()), OFlags::RDONLY);
+    if all && anew.err() == Some(Errno::NOENT) { 7 } else { 4 }
 }

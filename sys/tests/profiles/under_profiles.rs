@@ -44,7 +44,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn workers() -> impl Iterator<Item = &'static Profile> {
+pub fn workers() -> impl Iterator<Item = &'static Profile> {
     sandbox_profiles::ALL.iter().copied().filter(|profile| profile.root == Root::Empty)
 }
 
@@ -57,7 +57,7 @@ fn start_with(profile: &Profile, args: &[&str], how: impl FnOnce(&Spawn<'_>) -> 
     start_in(&std::env::temp_dir(), profile, args, how)
 }
 
-fn start_in(
+pub fn start_in(
     directory: &std::path::Path,
     profile: &Profile,
     args: &[&str],
@@ -106,7 +106,7 @@ impl Probe {
     }
 
     /// Waits until it is in its sandbox: it says so, or the kernel does where it has no edge.
-    fn is_ready(&mut self, profile: &Profile) -> bool {
+    pub fn is_ready(&mut self, profile: &Profile) -> bool {
         if has_edge(profile) {
             return self.receive() == READY;
         }

@@ -20,7 +20,7 @@ use rustix::fs::{MemfdFlags, Mode, SealFlags};
 use sys::spawn::{Child, Spawn};
 
 use self::kernel::Kernel;
-use self::store::StoreThread;
+use self::store::{Asked, StoreThread};
 
 pub const CONNECT_MS_MAX: u32 = 1_500;
 pub const CLOSE_MS_MAX: u32 = 1_500;
@@ -138,8 +138,39 @@ impl Rig {
 
     /// Starts the attacher.
     pub fn start(&mut self) {
+        let connection = self.store.connection();
+        self.start_with(connection);
+    }
+
+    fn start_with(&mut self, xenstored: OwnedFd) {
         let loops = self.loops.as_ref().map(|nodes| nodes.path());
-        self.attacher = Some(spawn(&self.settings, self.store.connection(), self.images.path(), loops));
+        self.attacher = Some(spawn(&self.settings, xenstored, self.images.path(), loops));
+    }
+
+    /// Starts another one, of whose requests to xenstored a list is kept.
+    pub fn restart_recorded(&mut self) -> Asked {
+        self.kill();
+        let (connection, asked) = self.store.recorded_connection();
+        self.start_with(connection);
+        asked
+    }
+
+    /// Starts one that ends by itself, and waits until it has; what it says.
+    pub fn start_in_vain(&mut self) -> Vec<String> {
+        self.start();
+        let mut attacher = self.attacher.take().unwrap();
+        let mut said = Vec::new();
+        loop {
+            poll(&mut [PollFd::new(&attacher.edge, PollFlags::IN)], None).unwrap();
+            match attacher.edge.receive() {
+                Ok(Some(AttachReply::Log(line))) => said.push(line.text.as_str().to_owned()),
+                Ok(Some(AttachReply::Finished { .. })) => panic!("an answer to no order"),
+                Ok(None) => {}
+                Err(_) => break,
+            }
+        }
+        assert!(!matches!(attacher.child.wait().unwrap(), sys::spawn::Ended::Code(0)));
+        said
     }
 
     /// Kills it, at whatever it is.

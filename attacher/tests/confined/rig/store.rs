@@ -1,8 +1,10 @@
 //! xenstored in a thread of the test.
 
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
 
 use protocol::types::Domid;
 use rustix::event::{PollFd, Timespec, poll};
@@ -16,6 +18,9 @@ use xenstore::{Client, Permissions};
 pub const GUEST: &[u8] = b"guest";
 
 type Task = Box<dyn FnOnce(&mut Store, &mut Server) + Send>;
+
+/// The number of each request, as xenstored's protocol has it, and its first string.
+pub type Asked = Arc<Mutex<Vec<(u32, String)>>>;
 
 /// The thread; it ends with this value.
 pub struct StoreThread {
@@ -44,6 +49,18 @@ impl StoreThread {
         near
     }
 
+    /// A new connection of domain 0, and what is asked on it.
+    pub fn recorded_connection(&self) -> (OwnedFd, Asked) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let server = UnixStream::from(self.connection());
+        let asked = Asked::default();
+        let (mut replies, mut to_client) = (server.try_clone().unwrap(), far.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut replies, &mut to_client));
+        let noted = Arc::clone(&asked);
+        std::thread::spawn(move || while pass_on(&far, &server, &noted).is_ok() {});
+        (near.into(), asked)
+    }
+
     /// A domain as the toolstack makes it.
     pub fn add_domain(&self, domid: Domid) {
         let mut client = Client::new(self.connection()).unwrap();
@@ -63,6 +80,19 @@ impl StoreThread {
     fn run(&self, task: impl FnOnce(&mut Store, &mut Server) + Send + 'static) {
         self.tasks.send(Box::new(task)).unwrap();
     }
+}
+
+/// One request: a header of four numbers, the last of which is the length of what follows (xs_wire.h of Xen).
+fn pass_on(mut from: &UnixStream, mut to: &UnixStream, asked: &Asked) -> std::io::Result<()> {
+    let mut header = [0; 16];
+    from.read_exact(&mut header)?;
+    let (numbers, _) = header.as_chunks::<4>();
+    let [kind, _, _, length] = <[_; 4]>::try_from(numbers).unwrap().map(u32::from_le_bytes);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    from.read_exact(&mut payload)?;
+    let first = payload.split(|byte| *byte == 0).next().unwrap_or_default();
+    asked.lock().unwrap().push((kind, String::from_utf8_lossy(first).into_owned()));
+    to.write_all(&[&header[..], &payload].concat())
 }
 
 fn serve(tasks: &Receiver<Task>) {

@@ -226,3 +226,27 @@ fn first_word(text: &str) -> String {
 fn number(text: &str) -> Option<u32> {
     text.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This process is in no sandbox at all.
+    #[test]
+    fn of_a_process_without_a_sandbox_every_part_deviates() {
+        let own = Seen::look(std::process::id()).unwrap().unwrap();
+        let config = supervisor::config::Config::parse(std::path::Path::new("/none"), "").unwrap();
+        let (all, places) = ([], Places::of(&config));
+        let daemon = Daemon { supervisor: &own, all: &all, places: &places };
+        let rows = worker(&own, &sandbox_profiles::XS_MONITOR, None, &daemon);
+        let deviating: Vec<&str> =
+            rows.iter().filter(|row| !row.holds).map(|row| row.what.as_str()).collect();
+        for what in
+            ["name", "threads", "seccomp", "filters", "no new privileges", "names in its root directory"]
+        {
+            assert!(deviating.contains(&what), "{what}: {deviating:?}");
+        }
+        let of_namespaces = deviating.iter().filter(|what| what.contains("namespace")).count();
+        assert!(of_namespaces >= NAMESPACES.len() - 1, "{deviating:?}");
+    }
+}
