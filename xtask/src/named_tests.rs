@@ -15,7 +15,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 /// A test's name is a sentence: lower case, with underscores.
 fn is_test_name(word: &str) -> bool {
-    word.matches('_').count() >= 3
+    word.matches('_').count() >= 2
         && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
