@@ -46,7 +46,7 @@ pub enum SandboxError {
     },
     /// Other threads would stay outside.
     #[error("the process has {0} threads: it must enter its sandbox before it starts a second one")]
-    Threads(u64),
+    Threads(libc::nlink_t),
     /// The parent has not made the namespaces that the profile asks for.
     #[error("{namespace} namespace: {problem}: start this program through qfilexchgd, not by hand")]
     Namespace {
