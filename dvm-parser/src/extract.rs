@@ -15,7 +15,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use protocol::unpack::UnpackProgress;
+use protocol::unpack::{PROGRESS_BYTES, UnpackProgress};
 use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
@@ -26,10 +26,6 @@ use crate::names::SafeName;
 pub const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Mode of directories, before the process's umask.
 pub const DIRECTORY_MODE: Mode = Mode::RWXU;
-/// Progress is told after so many bytes …
-pub const PROGRESS_BYTES: u64 = 4 << 20;
-/// … or so many files and directories, whichever comes first.
-pub const PROGRESS_ENTRIES: u32 = 256;
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
@@ -150,11 +146,7 @@ impl<A: Audience> Extractor<A> {
     }
 
     fn tell(&mut self) -> Result<(), Gone> {
-        let entries = |progress: UnpackProgress| progress.files.saturating_add(progress.directories);
-        let bytes = self.progress.bytes.saturating_sub(self.told.bytes);
-        if bytes >= PROGRESS_BYTES
-            || entries(self.progress).saturating_sub(entries(self.told)) >= PROGRESS_ENTRIES
-        {
+        if self.progress.is_step_after(self.told) {
             self.told = self.progress;
             self.audience.progress(self.progress)?;
         }

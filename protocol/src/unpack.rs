@@ -12,6 +12,11 @@ use crate::log::LogText;
 
 /// Names that are told one by one; beyond that only their number is.
 pub const RENAMED_TOLD_MAX: u32 = 20;
+/// Progress is told after so many bytes …
+pub const PROGRESS_BYTES: u64 = 4 << 20;
+/// … or so many files and directories, whichever comes first; never after less of both, so that a fat-reader that was
+/// taken over cannot keep its parent for ever by ever smaller steps.
+pub const PROGRESS_ENTRIES: u32 = 256;
 /// Longest name in bytes, as on Linux's file systems.
 pub const SHOWN_NAME_BYTES_MAX: usize = 255;
 
@@ -148,7 +153,7 @@ impl<'de, Context> BorrowDecode<'de, Context> for ShownName {
 ///
 /// | message | while reading | after the end |
 /// |---|---|---|
-/// | `Progress` | if no number is smaller than before | never |
+/// | `Progress` | if no number is smaller than before, and it is [`PROGRESS_BYTES`] or [`PROGRESS_ENTRIES`] further | never |
 /// | `Renamed` | at most [`RENAMED_TOLD_MAX`] times | never |
 /// | `Done` | if no number is smaller than before, and it names as many names as were told or more | never |
 /// | `Failed`, `Stopped` | always | never |
@@ -180,7 +185,7 @@ impl UnpackState {
         };
         match notice {
             UnpackNotice::Progress(next) => {
-                next.follows(progress).then_some(Self::Reading { progress: *next, renamed })
+                next.is_step_after(progress).then_some(Self::Reading { progress: *next, renamed })
             }
             UnpackNotice::Renamed(_) => {
                 (renamed < RENAMED_TOLD_MAX).then_some(Self::Reading { progress, renamed: renamed + 1 })
@@ -195,6 +200,15 @@ impl UnpackState {
 }
 
 impl UnpackProgress {
+    /// Whether so much has happened since `before` that it is told.
+    #[must_use]
+    pub fn is_step_after(self, before: Self) -> bool {
+        let entries = |progress: Self| progress.files.saturating_add(progress.directories);
+        self.follows(before)
+            && (self.bytes.saturating_sub(before.bytes) >= PROGRESS_BYTES
+                || entries(self).saturating_sub(entries(before)) >= PROGRESS_ENTRIES)
+    }
+
     fn follows(self, before: Self) -> bool {
         self.files >= before.files && self.directories >= before.directories && self.bytes >= before.bytes
     }
@@ -215,7 +229,7 @@ mod tests {
 
     fn all_notices() -> Vec<UnpackNotice> {
         vec![
-            progress(1, 2, 3),
+            progress(1, 2, PROGRESS_BYTES),
             UnpackNotice::Renamed(ShownName::new("a").unwrap()),
             done(9, 9),
             UnpackNotice::Failed(UnpackFailure::OutputFailed { errno: 5 }),
@@ -244,10 +258,32 @@ mod tests {
 
     #[test]
     fn numbers_that_shrink_are_refused() {
-        let state = UnpackState::default().after(&progress(5, 5, 5)).unwrap();
-        assert!(state.after(&progress(5, 5, 5)).is_some());
-        for less in [progress(4, 5, 5), progress(5, 4, 5), progress(5, 5, 4), done(5, 0)] {
+        let bytes = 10 * PROGRESS_BYTES;
+        let state = UnpackState::default().after(&progress(500, 500, bytes)).unwrap();
+        assert!(state.after(&progress(500, 500, 2 * bytes)).is_some());
+        for less in [
+            progress(499, 500, 2 * bytes),
+            progress(500, 499, 2 * bytes),
+            progress(5000, 500, bytes - 1),
+            done(500, 0),
+        ] {
             assert_eq!(state.after(&less), None, "{less:?}");
+        }
+    }
+
+    #[test]
+    fn l19_a_step_that_is_too_small_to_be_told_is_refused() {
+        let (bytes, entries) = (PROGRESS_BYTES, PROGRESS_ENTRIES);
+        let state = UnpackState::default().after(&progress(entries, 0, 0)).unwrap();
+        for (step, is_told) in [
+            (progress(entries, 0, 0), false),
+            (progress(entries + 1, 0, 1), false),
+            (progress(entries + 1, entries - 2, bytes - 1), false),
+            (progress(entries + 1, entries - 1, 0), true),
+            (progress(entries, 0, bytes), true),
+            (progress(u32::MAX, u32::MAX, u64::MAX), true),
+        ] {
+            assert_eq!(state.after(&step).is_some(), is_told, "{step:?}");
         }
     }
 

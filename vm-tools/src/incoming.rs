@@ -41,6 +41,7 @@ use crate::session::{Session, timeout_of};
 use crate::settings::{Incoming, Settings};
 use crate::shown::{Line, say};
 use crate::unpack::{UnpackError, unpack};
+use crate::unpacked::BadTree;
 
 /// The tool's name.
 pub const NAME: &str = "qubes_add_pendrive_script";
@@ -339,11 +340,15 @@ pub(crate) fn fate_of(error: &UnpackError) -> Fate {
             }
         },
         // The volume may have done this, and would do it again.
-        UnpackError::Broke(_) | UnpackError::Rules | UnpackError::Silent => Fate::GivenBack,
+        UnpackError::Broke(_)
+        | UnpackError::Rules
+        | UnpackError::Silent
+        | UnpackError::Tree(BadTree::OtherThanSaid | BadTree::Name | BadTree::Kind) => Fate::GivenBack,
         // Something of this VM is missing, or it could not enter its sandbox here.
         UnpackError::NotInstalled(_)
         | UnpackError::Start(_)
         | UnpackError::Listen(_)
+        | UnpackError::Tree(BadTree::Look(_))
         | UnpackError::Stopped(_)
         | UnpackError::Interrupted => Fate::Stays,
     }

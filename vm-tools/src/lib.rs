@@ -26,4 +26,5 @@ pub mod shown;
 pub mod stamp;
 pub mod tree;
 pub mod unpack;
+pub mod unpacked;
 pub mod waiting;

@@ -1,7 +1,8 @@
 //! Starting fat-reader, listening to it, and making sure that it is gone afterwards.
 //!
 //! What fat-reader says is judged message by message ([`UnpackState`]), since it has read what another VM wrote. Only
-//! an orderly end, a last message and the exit code that belongs to it, counts as one.
+//! an orderly end, a last message and the exit code that belongs to it, counts as one; then the tree is counted again
+//! ([`unpacked`]).
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,13 +11,16 @@ use std::time::{Duration, Instant};
 
 use protocol::channel::{self, Channel, ChannelError};
 use protocol::log::LogText;
-use protocol::unpack::{UnpackFailure, UnpackNotice, UnpackOrder, UnpackState, UnpackSummary};
+use protocol::unpack::{
+    UnpackFailure, UnpackNotice, UnpackOrder, UnpackProgress, UnpackState, UnpackSummary,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, SeekFrom, openat, seek};
 use rustix::io::Errno;
 use sys::spawn::{Child, Ended, Spawn, SpawnError};
 
 use crate::interrupt;
+use crate::unpacked::{self, BadTree};
 
 /// Where packages put fat-reader; a file beside the running program comes first.
 pub const PROGRAMS_DIRECTORY: &str = "/usr/lib/qfilexchgd";
@@ -52,6 +56,9 @@ pub enum UnpackError {
     /// It has sent what may not be sent, or not then. It has been killed.
     #[error("fat-reader broke its rules and was ended")]
     Rules,
+    /// It says that it has written a tree, and that is not there.
+    #[error(transparent)]
+    Tree(#[from] BadTree),
     /// It has been killed after [`SILENCE_MS_MAX`].
     #[error("fat-reader made no progress for {} s and was ended", SILENCE_MS_MAX / 1000)]
     Silent,
@@ -92,12 +99,16 @@ fn unpack_by(
     silence_max: Duration,
     told: &mut dyn FnMut(&UnpackNotice),
 ) -> Result<UnpackSummary, UnpackError> {
+    let device_bytes = seek(&device, SeekFrom::End(0)).map_err(UnpackError::Listen)?;
     let (mut child, edge) = start(program, device, output)?;
     // From here on, every return kills fat-reader by dropping `child`, if it has not ended.
-    let last = listen(edge, silence_max, told)?;
+    let last = listen(edge, device_bytes, silence_max, told)?;
     let ended = wait_briefly(&mut child)?;
     match last {
-        Some(Last::Done(summary)) if ended == Ended::Code(0) => Ok(summary),
+        Some(Last::Done(summary)) if ended == Ended::Code(0) => {
+            unpacked::check(output, &summary)?;
+            Ok(summary)
+        }
         Some(Last::Failed(failure)) => Err(UnpackError::Failed(failure)),
         Some(Last::Stopped(text)) => Err(UnpackError::Stopped(text)),
         Some(Last::Done(_)) | None => Err(UnpackError::Broke(ended)),
@@ -133,16 +144,17 @@ enum Last {
     Stopped(LogText),
 }
 
-/// Listens until fat-reader closes its end.
+/// Listens until fat-reader closes its end. Since each step has a least size and all of them together are no larger than
+/// the device, that comes in the end.
 fn listen(
     mut edge: Channel<UnpackOrder, UnpackNotice>,
+    device_bytes: u64,
     silence_max: Duration,
     told: &mut dyn FnMut(&UnpackNotice),
 ) -> Result<Option<Last>, UnpackError> {
     let mut state = UnpackState::default();
     let mut last = None;
     let mut heard = Instant::now();
-    let mut told_last = None;
     loop {
         if interrupt::requested() {
             return Err(UnpackError::Interrupted);
@@ -153,12 +165,14 @@ fn listen(
         match edge.receive() {
             Ok(Some(notice)) => {
                 state = state.after(&notice).ok_or(UnpackError::Rules)?;
-                // Saying the same again is no progress.
-                if told_last.as_ref() != Some(&notice) {
-                    heard = Instant::now();
-                    told_last = Some(notice.clone());
-                }
+                heard = Instant::now();
                 match notice {
+                    UnpackNotice::Progress(UnpackProgress { bytes, .. })
+                    | UnpackNotice::Done(UnpackSummary { bytes, .. })
+                        if bytes > device_bytes =>
+                    {
+                        return Err(UnpackError::Rules);
+                    }
                     UnpackNotice::Progress(_) | UnpackNotice::Renamed(_) => told(&notice),
                     UnpackNotice::Done(summary) => last = Some(Last::Done(summary)),
                     UnpackNotice::Failed(failure) => last = Some(Last::Failed(failure)),
@@ -207,10 +221,11 @@ fn wait_for(descriptor: BorrowedFd<'_>, time: Duration) -> Result<(), UnpackErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::unpack::{ShownName, UnpackProgress};
+    use protocol::unpack::{PROGRESS_BYTES, ShownName};
     use std::fs::{self, File};
 
     const SHORT: Duration = Duration::from_millis(300);
+    const DEVICE_BYTES: u64 = 10 * PROGRESS_BYTES;
 
     /// Listens to what was said before, by a peer that then goes away.
     fn hear(said: &[UnpackNotice]) -> (Result<Option<Last>, UnpackError>, usize) {
@@ -221,18 +236,18 @@ mod tests {
         }
         drop(peer);
         let mut told = 0;
-        let last = listen(Channel::new(own), SHORT, &mut |_| told += 1);
+        let last = listen(Channel::new(own), DEVICE_BYTES, SHORT, &mut |_| told += 1);
         (last, told)
     }
 
-    fn progress(bytes: u64) -> UnpackNotice {
-        UnpackNotice::Progress(UnpackProgress { files: 1, directories: 0, bytes })
+    fn progress(steps: u64) -> UnpackNotice {
+        UnpackNotice::Progress(UnpackProgress { files: 1, directories: 0, bytes: steps * PROGRESS_BYTES })
     }
 
     #[test]
     fn progress_and_names_are_passed_on_and_the_last_message_is_the_result() {
         let name = UnpackNotice::Renamed(ShownName::new("a").unwrap());
-        let summary = UnpackSummary { files: 1, bytes: 9, renamed: 1, ..Default::default() };
+        let summary = UnpackSummary { files: 1, bytes: DEVICE_BYTES, renamed: 1, ..Default::default() };
         let (last, told) = hear(&[progress(1), name, progress(9), UnpackNotice::Done(summary)]);
         assert!(matches!(last, Ok(Some(Last::Done(heard))) if heard == summary));
         assert_eq!(told, 3);
@@ -240,6 +255,15 @@ mod tests {
         assert!(matches!(last, Ok(Some(Last::Failed(UnpackFailure::Damaged)))));
         assert!(matches!(hear(&[progress(1)]), (Ok(None), 1)));
         assert!(matches!(hear(&[]), (Ok(None), 0)));
+    }
+
+    #[test]
+    fn l8_l19_more_than_the_device_holds_is_not_believed() {
+        let done = |bytes| UnpackNotice::Done(UnpackSummary { files: 1, bytes, ..Default::default() });
+        assert!(hear(&[progress(10), done(DEVICE_BYTES)]).0.is_ok());
+        for said in [progress(11), done(DEVICE_BYTES + 1), done(u64::MAX)] {
+            assert!(matches!(hear(std::slice::from_ref(&said)).0, Err(UnpackError::Rules)), "{said:?}");
+        }
     }
 
     #[test]
@@ -253,7 +277,7 @@ mod tests {
         for datagram in [&[0xFF; 40][..], &[0; 1], &[0; 20_000]] {
             let (own, theirs) = channel::pair().unwrap();
             rustix::io::write(&theirs, datagram).unwrap();
-            let last = listen(Channel::new(own), SHORT, &mut |_| {});
+            let last = listen(Channel::new(own), DEVICE_BYTES, SHORT, &mut |_| {});
             assert!(matches!(last, Err(UnpackError::Rules)), "{} bytes", datagram.len());
         }
     }
