@@ -10,6 +10,9 @@ use crate::programs;
 /// What stands before the script at the end of a lying program: a folder, then a word for each life.
 pub const SCRIPT_MARK: &[u8] = b"\nscript of a hostile worker\n";
 
+/// What stands before the name of the real program of a worker that VMs' tools start.
+pub const REAL_PREFIX: &str = "real-";
+
 /// A folder of programs in which one worker is played by `hostile-worker`.
 #[derive(Debug)]
 pub struct Liars {
@@ -22,6 +25,30 @@ impl Liars {
     /// for all that follow. Without a word every worker is itself.
     #[must_use]
     pub fn new(worker: &str, words: &[&str]) -> Self {
+        let liars = Self::without(worker);
+        let mut script = format!("{}", liars.lives.path().display());
+        words.iter().for_each(|word| write!(script, "\n{word}").unwrap());
+        let bytes = [&hostile_worker()[..], SCRIPT_MARK, script.as_bytes()];
+        liars.install(worker, &bytes.concat());
+        liars
+    }
+
+    /// The same for a worker that VMs' tools start. It is itself until [`Liars::says`] tells it otherwise.
+    #[must_use]
+    pub fn in_vms(worker: &str) -> Self {
+        let liars = Self::without(worker);
+        let real = liars.program(&format!("{REAL_PREFIX}{worker}"));
+        std::fs::hard_link(programs().join(worker), real).unwrap();
+        liars.install(worker, &hostile_worker());
+        liars
+    }
+
+    /// What the worker does from now on in this VM.
+    pub fn says(&self, worker: &str, vm: &str, word: &str) {
+        std::fs::write(self.program(&format!("{worker}.{vm}")), word).unwrap();
+    }
+
+    fn without(worker: &str) -> Self {
         let built = programs();
         // Beside them, so that a second name of the same file is enough.
         let folder = tempfile::Builder::new().prefix("liars").tempdir_in(&built).unwrap();
@@ -36,14 +63,13 @@ impl Liars {
                 std::fs::hard_link(entry.path(), folder.path().join(entry.file_name())).unwrap();
             }
         }
-        let mut script = format!("{}", lives.path().display());
-        words.iter().for_each(|word| write!(script, "\n{word}").unwrap());
-        let bytes =
-            [&std::fs::read(built.join("hostile-worker")).unwrap()[..], SCRIPT_MARK, script.as_bytes()];
-        let path = folder.path().join(worker);
-        std::fs::write(&path, bytes.concat()).unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         Self { programs: folder, lives }
+    }
+
+    fn install(&self, worker: &str, bytes: &[u8]) {
+        let path = self.program(worker);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Where the programs are.
@@ -63,4 +89,8 @@ impl Liars {
     pub fn program(&self, worker: &str) -> PathBuf {
         self.programs.path().join(worker)
     }
+}
+
+fn hostile_worker() -> Vec<u8> {
+    std::fs::read(programs().join("hostile-worker")).unwrap()
 }

@@ -183,7 +183,7 @@ fn say_that<M: Encode>(edge: &OwnedFd, message: &M) {
 }
 
 /// Sends a datagram as soon as there is room for it. After the broker has closed the edge nothing is said.
-fn say(edge: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+pub fn say(edge: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     loop {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
