@@ -154,7 +154,7 @@ fn a_fat_reader_that_says_that_it_is_this_vms_fault_keeps_nothing_from_the_next_
 /// A host in which documents are edited without a question.
 fn with_editor(liars: &Liars) -> Host {
     let settings = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(settings.path(), format!("open_with = {EDITOR:?}\nhand_over_s = 1\n")).unwrap();
+    std::fs::write(settings.path(), format!("open_with = {EDITOR:?}\nhand_over_s = 0\n")).unwrap();
     let more = ["--disposables", "--vm-config", settings.path().to_str().unwrap()];
     Host::up_with_liar(liars, "none", &["mail"], &more, "dvm * * allow\n")
 }
