@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::run;
 
 /// Every program of the product, and those that the developer's commands need.
-pub const PROGRAMS: [&str; 20] = [
+pub const PROGRAMS: [&str; 21] = [
     "qfilexchgd",
     "broker",
     "xs-monitor",
@@ -20,6 +20,7 @@ pub const PROGRAMS: [&str; 20] = [
     "dialog-window",
     "dvm-launcher",
     "dvm-runner",
+    "restore-disposable",
     "qfilexchgctl",
     "fat-reader",
     "dvm-parser",
