@@ -59,6 +59,9 @@ impl Running {
     }
 }
 
+/// The shipped configuration, as dom0/installed changes it.
+const CONFIGURATION: &str = "/etc/qfilexchgd/qfilexchgd.toml";
+
 /// A running lab.
 pub struct Lab {
     machine: Machine,
@@ -69,6 +72,7 @@ pub struct Lab {
     options: Options,
     /// Counts scenarios: the daemon remembers which ids it has served.
     scenario: u64,
+    configuration: String,
 }
 
 impl Lab {
@@ -86,8 +90,8 @@ impl Lab {
         let reader = std::mem::replace(&mut machine.reader, BufReader::new(stream));
         listen(reader, &waiting);
         let options = options.clone();
-        let mut lab =
-            Self { machine, writer, waiting, next: 0, guests: BTreeMap::new(), options, scenario: 0 };
+        let (guests, configuration) = (BTreeMap::new(), String::new());
+        let mut lab = Self { machine, writer, waiting, next: 0, guests, options, scenario: 0, configuration };
         lab.install(product)?;
         Ok(lab)
     }
@@ -103,6 +107,7 @@ impl Lab {
              dd if=$file of=/lab/tools.disk bs=4096 seek=1 conv=notrunc status=none && rm $file",
         );
         self.dom0("tar -x -z -f /tmp/dom0.tar.gz -C / && rm /tmp/dom0.tar.gz && /lab/installed");
+        self.configuration = self.dom0(&format!("cat {CONFIGURATION}"));
         for name in self.options.guests {
             let domid = self.dom0(&format!("xl domid {name}")).trim().parse().expect("a domain number");
             self.guests.insert((*name).to_owned(), domid);
@@ -228,10 +233,25 @@ impl Lab {
         self.guests.keys().cloned().collect()
     }
 
+    /// Sets keys of the daemon's configuration, by names that it has once only, until the next scenario.
+    ///
+    /// # Panics
+    /// When there is no such key.
+    pub fn configure(&mut self, keys: &[(&str, &str)]) {
+        let mut lines: Vec<String> = self.configuration.lines().map(str::to_owned).collect();
+        for (key, value) in keys {
+            let beginning = format!("{key} = ");
+            let line = lines.iter_mut().find(|line| line.starts_with(&beginning));
+            *line.unwrap_or_else(|| panic!("no key {key}")) = format!("{beginning}{value}");
+        }
+        self.put(CONFIGURATION, lines.join("\n").into_bytes());
+    }
+
     /// Makes what an earlier scenario left into what every scenario begins with: the guests, and no daemon.
     pub fn reset(&mut self) {
         self.scenario += 1;
         self.end_daemon();
+        self.configure(&[]);
         for guest in self.guests() {
             if !self.options.guests.contains(&guest.as_str()) {
                 self.destroy(&guest);

@@ -11,6 +11,8 @@
     reason = "tests and what they need: a failure here fails the test"
 )]
 
+pub mod bench;
+pub mod clock;
 mod host;
 mod image;
 mod machine;

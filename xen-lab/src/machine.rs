@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::LabError;
 use crate::image::Image;
 
-/// Memory of the whole machine, and of dom0, in MiB.
+/// Memory of the whole machine where nothing else is said, and of dom0, in MiB.
 const MEMORY_MIB: u32 = 2560;
 const DOM0_MEMORY_MIB: u32 = 1024;
 /// Processors of the machine and of dom0.
@@ -32,6 +32,8 @@ pub struct Options {
     pub xenstored: &'static str,
     /// The guests that are there at the start.
     pub guests: &'static [&'static str],
+    /// Memory of the machine, in MiB.
+    pub memory_mib: u32,
     /// Resume a saved machine if there is one.
     pub resume: bool,
     /// Save the machine after a boot.
@@ -42,7 +44,9 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { xenstored: "xenstored", guests: &["g1", "g2"], resume: true, save: false, shell: false }
+        let guests = &["g1", "g2"];
+        let memory_mib = MEMORY_MIB;
+        Self { xenstored: "xenstored", guests, memory_mib, resume: true, save: false, shell: false }
     }
 }
 
@@ -111,7 +115,7 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", QEMU]);
         command.args(["-machine", "pc", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", PROCESSOR]);
-        command.args(["-smp", &PROCESSORS.to_string(), "-m", &MEMORY_MIB.to_string()]);
+        command.args(["-smp", &PROCESSORS.to_string(), "-m", &options.memory_mib.to_string()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.args(["-serial", &format!("file:{}", socket("console").display())]);
         command.args(["-serial", if options.shell { "chardev:terminal" } else { "null" }]);

@@ -31,6 +31,7 @@ usage:
                              the scenarios of a real Xen host, under QEMU: all, or those whose
                              names contain NAME; --fresh boots although a saved host is there
   cargo xtask xen-shell      a shell in dom0 of that host, with the daemon and two guests
+  cargo xtask xen-bench      how fast it is on that host, against the toolstack's own commands
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
   cargo xtask fuzz [--seconds N] [--jobs N] [--without-sanitizer] [TARGET...]
@@ -98,6 +99,10 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
         Some("reproducible") => supply::reproducible(arguments),
         Some("sbom") => supply::sbom(arguments),
         Some("xen-test") => xen::test(arguments),
+        Some("xen-bench") => {
+            no_more(arguments)?;
+            xen::bench()
+        }
         Some("xen-shell") => {
             no_more(arguments)?;
             xen::shell()

@@ -29,6 +29,17 @@ pub fn test(arguments: &mut Parser) -> Outcome<()> {
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
+/// Measures, with programs that were built with optimisation.
+pub fn bench() -> Outcome<()> {
+    step("tools that the lab needs");
+    tools::install();
+    step("building with optimisation");
+    let programs = workspace::build(true)?;
+    let scratch = tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?;
+    let product = product(&programs, scratch.path())?;
+    xen_lab::bench::run(&product, &Options::default()).map_err(|error| error.to_string())
+}
+
 /// Gives a shell in dom0.
 pub fn shell() -> Outcome<()> {
     let programs = prepare()?;

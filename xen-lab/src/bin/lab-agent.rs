@@ -22,6 +22,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use xen_lab::clock;
 use xen_lab::wire::{self, Reply, Request, Task};
 
 /// Where others in dom0 reach the agent.
@@ -39,13 +40,17 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["dom0", channel] => Relay::default().serve(channel),
         ["guest", console] => serve_guest(console),
+        ["clock", end, script, wanted @ ..] => clock::run(end, script, wanted),
         ["in", domid, script, rest @ ..] => return ask(domid, script, rest),
         _ => return ExitCode::from(CODE_USAGE),
     };
-    if let Err(error) = outcome {
-        eprintln!("lab-agent: {error}");
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab-agent: {error}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::FAILURE
 }
 
 fn write_line(sink: &Sink, line: &str) {

@@ -31,8 +31,11 @@ const DOM0_SCRIPTS: [(&str, &str); 5] = [
     ("usr/bin/vm", include_str!("../../dom0/vm")),
     ("lab/welcome", include_str!("../../dom0/welcome")),
 ];
-const GUEST_SCRIPTS: [(&str, &str); 2] =
-    [("init", include_str!("../../guest/init")), ("lab/tools", include_str!("../../guest/tools"))];
+const GUEST_SCRIPTS: [(&str, &str); 3] = [
+    ("init", include_str!("../../guest/init")),
+    ("lab/tools", include_str!("../../guest/tools")),
+    ("lab/editor", include_str!("../../guest/editor")),
+];
 
 /// What the agent is made from.
 const AGENT_SOURCES: [&str; 2] = [include_str!("../bin/lab-agent.rs"), include_str!("../wire.rs")];

@@ -4,6 +4,7 @@
 mod attach;
 mod copy;
 mod crash;
+pub mod disposable;
 mod hostile;
 mod many;
 mod mounts;
@@ -52,6 +53,13 @@ pub const ALL: &[Scenario] = &[
     plain("the_key_comes_back_and_cannot_be_given_away", hostile::the_key_comes_back),
     plain("l18_noise_delays_nobody_else", hostile::l18_noise_delays_nobody_else),
     plain("a_paused_sender_loses_its_device", vanish::a_paused_sender_loses_its_device),
+    plain("a_document_is_edited_in_a_vm_that_xl_creates", disposable::edited_in_one_that_is_created),
+    plain("a_document_is_edited_in_a_vm_that_xl_restores", disposable::edited_in_one_that_is_restored),
+    plain(
+        "a_disposable_vm_that_outlives_the_daemon_is_destroyed",
+        disposable::one_that_outlives_the_daemon_is_destroyed,
+    ),
+    plain("a_disposable_vm_goes_with_its_owner", disposable::its_owner_is_destroyed),
     plain("l4_destroyed_guests_leave_nothing", vanish::guests_are_destroyed),
     plain("what_an_earlier_run_left_is_cleared_away", attach::what_an_earlier_run_left_is_cleared_away),
     ocaml("oxenstored_a_tree_arrives_whole", copy::a_tree_arrives_whole),

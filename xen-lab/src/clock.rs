@@ -1,0 +1,144 @@
+//! When things happen, by dom0's clock: `lab-agent clock END SCRIPT WANTED...` runs a script in dom0 and writes down what
+//! changes in xenstore below `/local/domain`, until `END` is there.
+//!
+//! ```text
+//!   NANOSECONDS PATH VALUE       one line for each change of a node whose path ends in one of WANTED
+//! ```
+//!
+//! Everything that is compared is seen by the same eyes, so that the way from a guest's act to here counts alike.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where both xenstored listen.
+const XENSTORED: &str = "/run/xenstored/socket";
+/// Message types of xenstore (xen/io/xs_wire.h).
+const READ: u32 = 2;
+const WATCH: u32 = 4;
+const WATCH_EVENT: u32 = 15;
+const ERROR: u32 = 16;
+/// Beneath it is what is of interest: guests' nodes, and dom0's back ends.
+const ALL: &str = "/local/domain";
+/// How long a measurement may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A change that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Since the script was started.
+    pub after: Duration,
+    /// Which node.
+    pub path: String,
+    /// What it held right afterwards; empty when it was gone.
+    pub value: String,
+}
+
+impl Event {
+    fn line(&self) -> String {
+        format!("{} {} {}", self.after.as_nanos(), self.path, self.value.escape_default())
+    }
+
+    /// Reads what `lab-agent clock` wrote.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.splitn(3, ' ');
+        let after = Duration::from_nanos(words.next()?.parse().ok()?);
+        Some(Self { after, path: words.next()?.to_owned(), value: words.next()?.to_owned() })
+    }
+}
+
+struct Store {
+    socket: UnixStream,
+}
+
+impl Store {
+    fn send(&mut self, kind: u32, payload: &[u8]) -> io::Result<()> {
+        let mut message = Vec::new();
+        let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+        for word in [kind, 1, 0, length] {
+            message.extend(word.to_ne_bytes());
+        }
+        message.extend(payload);
+        self.socket.write_all(&message)
+    }
+
+    fn receive(&mut self) -> io::Result<(u32, Vec<u8>)> {
+        let mut header = [0; 16];
+        self.socket.read_exact(&mut header)?;
+        let word = |at: usize| {
+            let bytes = header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+            bytes.map(u32::from_ne_bytes).unwrap_or_default()
+        };
+        let mut payload = vec![0; usize::try_from(word(12)).unwrap_or_default()];
+        self.socket.read_exact(&mut payload)?;
+        Ok((word(0), payload))
+    }
+}
+
+/// Runs the script and prints what happens.
+///
+/// # Errors
+/// The socket's, or time is over.
+pub fn run(end: &str, script: &str, wanted: &[&str]) -> io::Result<()> {
+    let (end_path, end_value) = end.split_once('=').ok_or_else(|| io::Error::other("END is PATH=VALUE"))?;
+    let mut store = Store { socket: UnixStream::connect(XENSTORED)? };
+    store.socket.set_read_timeout(Some(PATIENCE))?;
+    store.send(WATCH, format!("{ALL}\0t\0").as_bytes())?;
+    // Its answer, and the event that each new watch begins with, in either order.
+    store.receive()?;
+    store.receive()?;
+    let began = Instant::now();
+    let mut child = Command::new("sh").arg("-c").arg(script).stdin(Stdio::null()).spawn()?;
+    let mut asked: std::collections::VecDeque<(Duration, String)> = std::collections::VecDeque::new();
+    loop {
+        let (kind, payload) = store.receive()?;
+        let now = began.elapsed();
+        match kind {
+            WATCH_EVENT => {
+                let path = payload.split(|byte| *byte == 0).next().unwrap_or_default();
+                let path = String::from_utf8_lossy(path).into_owned();
+                if wanted.iter().any(|suffix| path.ends_with(suffix)) {
+                    store.send(READ, format!("{path}\0").as_bytes())?;
+                    asked.push_back((now, path));
+                }
+            }
+            READ | ERROR => {
+                let Some((after, path)) = asked.pop_front() else { continue };
+                let value =
+                    if kind == READ { String::from_utf8_lossy(&payload).into_owned() } else { String::new() };
+                let event = Event { after, path, value };
+                println!("{}", event.line());
+                if event.path.ends_with(end_path) && event.value.contains(end_value) {
+                    break;
+                }
+            }
+            _ => {}
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(io::Error::other("the end does not come"));
+        }
+    }
+    child.wait()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_as_it_was_written() {
+        for value in ["", "4", "b1 ok xvdg", "a b"] {
+            let event = Event {
+                after: Duration::from_nanos(1_234_567_890_123),
+                path: "/local/domain/3/qpen/reply".to_owned(),
+                value: value.to_owned(),
+            };
+            assert_eq!(Event::parse(&event.line()), Some(event));
+        }
+        assert_eq!(Event::parse("x /a b"), None);
+        assert_eq!(Event::parse("1 /a"), None);
+    }
+}
