@@ -5,13 +5,27 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::programs;
+use crate::{Host, programs};
 
 /// What stands before the script at the end of a lying program: a folder, then a word for each life.
 pub const SCRIPT_MARK: &[u8] = b"\nscript of a hostile worker\n";
 
 /// What stands before the name of the real program of a worker that VMs' tools start.
 pub const REAL_PREFIX: &str = "real-";
+
+/// Lies that every worker can tell, and what the broker says to them.
+pub const LIES_OF_ALL: [(&str, &str); 10] = [
+    ("garbage", "the datagram does not decode"),
+    ("foreign", "the datagram does not decode"),
+    ("truncated", "the datagram does not decode"),
+    ("trailing", "the datagram has bytes after its message"),
+    ("oversized", "the datagram was cut off"),
+    ("huge", "the datagram was cut off"),
+    ("one-descriptor", "the datagram carried unexpected descriptors"),
+    ("two-descriptors", "the datagram carried unexpected descriptors"),
+    ("empty", "it closed its edge and goes on"),
+    ("flood", "the datagram does not decode"),
+];
 
 /// A folder of programs in which one worker is played by `hostile-worker`.
 #[derive(Debug)]
@@ -88,6 +102,15 @@ impl Liars {
     #[must_use]
     pub fn program(&self, worker: &str) -> PathBuf {
         self.programs.path().join(worker)
+    }
+}
+
+impl Host {
+    /// Why a worker was restarted by the broker, in the order in which the log says it.
+    #[must_use]
+    pub fn restarts(&self, worker: &str) -> Vec<String> {
+        let mark = format!(": {worker} is restarted: ");
+        self.output().lines().filter_map(|line| Some(line.split_once(&mark)?.1.to_owned())).collect()
     }
 }
 

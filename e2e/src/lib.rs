@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failure here fails the test")]
 
+mod display;
 pub mod liars;
 mod processes;
 mod trees;
@@ -13,6 +14,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+pub use display::Display;
 pub use liars::Liars;
 pub use processes::{DAEMON_PROCESSES, Process, processes};
 pub use trees::{digests, make_tree};
@@ -81,6 +83,13 @@ impl Host {
     #[must_use]
     pub fn up_with_liar(liars: &Liars, dialog: &str, vms: &[&str], more: &[&str], policy: &str) -> Self {
         Self::start_from(liars.programs(), vms, dialog, more, policy, &[])
+    }
+
+    /// Starts a host with a policy whose dialog is a window on this display, and one of whose workers lies.
+    #[must_use]
+    pub fn up_with_window_liar(liars: &Liars, display: &Display, vms: &[&str], policy: &str) -> Self {
+        let environment = [("DISPLAY", display.name()), ("XAUTHORITY", "/dev/null")];
+        Self::start_from(liars.programs(), vms, "window", &[], policy, &environment)
     }
 
     /// Starts a host with a policy.

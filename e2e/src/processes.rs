@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::Host;
+
 /// The processes of a daemon with a terminal dialog, by their names.
 pub const DAEMON_PROCESSES: [&str; 7] =
     ["qfilexchgd", "broker", "attacher", "xs-gate", "xs-monitor", "dialog", "control"];
@@ -50,4 +52,15 @@ fn read(folder: &Path) -> Option<Process> {
         fields.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect();
     let name = status.get("Name")?.clone();
     Some(Process { pid, name, status })
+}
+
+impl Host {
+    /// Ends a worker of the daemon by SIGKILL.
+    pub fn kill(&self, worker: &str) {
+        let all = processes(self.pid());
+        let victim = all.iter().find(|process| process.name == worker);
+        let pid = victim.unwrap_or_else(|| panic!("no process {worker}")).pid;
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
 }

@@ -12,11 +12,6 @@ fn pid(host: &Host, name: &str) -> u32 {
     process(host, name).unwrap_or_else(|| panic!("no process {name}")).pid
 }
 
-fn kill(host: &Host, name: &str) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid(host, name)).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
 #[test]
 fn a_host_that_makes_no_disposables_has_neither_process() {
     let host = Host::up(&["work"]);
@@ -50,7 +45,7 @@ fn a_launcher_that_is_killed_is_started_alone() {
     let host = Host::up_with_disposables(&["work"]);
     let before = ["broker", "attacher", "xs-monitor", "dvm-runner"].map(|name| (name, pid(&host, name)));
     let launcher = pid(&host, "dvm-launcher");
-    kill(&host, "dvm-launcher");
+    host.kill("dvm-launcher");
     host.wait_for("another launcher", || {
         process(&host, "dvm-launcher").is_some_and(|now| now.pid != launcher)
     });
@@ -63,7 +58,7 @@ fn a_launcher_that_is_killed_is_started_alone() {
 fn without_its_runner_the_daemon_says_so_and_is_started_anew() {
     let host = Host::up_with_disposables(&["work"]);
     let broker = pid(&host, "broker");
-    kill(&host, "dvm-runner");
+    host.kill("dvm-runner");
     host.wait_for("another daemon", || process(&host, "broker").is_some_and(|now| now.pid != broker));
     assert!(host.output().contains("dvm-runner ended (SIGKILL)"), "{}", host.output());
     host.wait_for("another runner", || process(&host, "dvm-runner").is_some());

@@ -1,39 +1,10 @@
 //! Each worker in turn is one that lies, in its real profile: the broker says what was wrong, has it ended, and goes on
 //! with everybody else. What it says to all but the last lie stands in the tables here.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
-
-use e2e::{Host, Liars, processes};
-
-/// Lies that every worker can tell, and what the broker says to them.
-const COMMON: [(&str, &str); 10] = [
-    ("garbage", "the datagram does not decode"),
-    ("foreign", "the datagram does not decode"),
-    ("truncated", "the datagram does not decode"),
-    ("trailing", "the datagram has bytes after its message"),
-    ("oversized", "the datagram was cut off"),
-    ("huge", "the datagram was cut off"),
-    ("one-descriptor", "the datagram carried unexpected descriptors"),
-    ("two-descriptors", "the datagram carried unexpected descriptors"),
-    ("empty", "it closed its edge and goes on"),
-    ("flood", "the datagram does not decode"),
-];
+use e2e::liars::LIES_OF_ALL;
+use e2e::{Host, Liars};
 
 const POLICY: &str = "copy work vault allow\ncopy mail vault ask\n";
-
-/// What is restarted by the broker, and why, in the order in which the log says it.
-fn reasons(host: &Host, worker: &str) -> Vec<String> {
-    let mark = format!(": {worker} is restarted: ");
-    host.output().lines().filter_map(|line| Some(line.split_once(&mark)?.1.to_owned())).collect()
-}
-
-fn kill(host: &Host, worker: &str) {
-    let all = processes(host.pid());
-    let victim = all.iter().find(|process| process.name == worker);
-    let pid = victim.unwrap_or_else(|| panic!("no process {worker}")).pid;
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
 
 fn needs_tools() -> bool {
     !testkit::require_tools(&["xenstore-write", "xenstore-read"])
@@ -41,19 +12,19 @@ fn needs_tools() -> bool {
 
 /// A worker that is real, then tells these lies, and then is real again. `meanwhile` is what goes on while it lies.
 fn lies(worker: &str, own: &[(&str, &str)], more: &[&str], meanwhile: impl FnOnce(&Host)) {
-    let lies = [&COMMON[..], own].concat();
+    let lies = [&LIES_OF_ALL[..], own].concat();
     let mut words = vec!["real"];
     words.extend(lies.iter().map(|(word, _)| *word));
     words.push("real");
     let liars = Liars::new(worker, &words);
     let host = Host::up_with_liar(&liars, "terminal", &["work", "vault", "mail"], more, POLICY);
     assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");
-    kill(&host, worker);
+    host.kill(worker);
     meanwhile(&host);
     host.wait_for("the last lie", || liars.lives() == words.len());
     let expected: Vec<&str> = lies.iter().map(|(_, reason)| *reason).collect();
-    host.wait_for("every reason", || reasons(&host, worker).len() >= expected.len());
-    assert_eq!(reasons(&host, worker), expected);
+    host.wait_for("every reason", || host.restarts(worker).len() >= expected.len());
+    assert_eq!(host.restarts(worker), expected);
     // Now it is the real one, and nothing is left of what the others did.
     for vm in ["work", "vault", "mail"] {
         host.vm("destroy", vm);
@@ -176,7 +147,7 @@ fn a_gate_that_speaks_no_xenstore_ends_the_monitor_and_both_are_started_anew() {
     }
     let liars = Liars::new("xs-gate", &["real", "stream-garbage", "real"]);
     let host = Host::up_with_liar(&liars, "terminal", &["work", "vault"], &[], POLICY);
-    kill(&host, "xs-gate");
+    host.kill("xs-gate");
     assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");
     assert_eq!(liars.lives(), 3);
     assert!(host.output().contains("xs-monitor ended with exit code"), "{}", host.output());
@@ -196,7 +167,7 @@ fn l13_a_dialog_that_answers_what_it_was_not_asked_permits_nothing() {
         late == 5
     });
     assert_eq!((host.devices("mail"), host.devices("vault")), (vec!["xvdg".to_owned()], vec![]));
-    assert!(reasons(&host, "dialog").is_empty(), "being late is no breach");
+    assert!(host.restarts("dialog").is_empty(), "being late is no breach");
 }
 
 #[test]
@@ -220,7 +191,7 @@ fn a_worker_that_panics_is_reported_and_started_anew() {
     }
     let liars = Liars::new("attacher", &["real", "panic", "real"]);
     let host = Host::up_with_liar(&liars, "terminal", &["work", "vault"], &[], POLICY);
-    kill(&host, "attacher");
+    host.kill("attacher");
     // A request that one of the two had begun with is answered with `failed`.
     host.wait_for("the report", || host.output().contains("attacher ended with signal 4"));
     assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");

@@ -1,54 +1,5 @@
 //! The daemon with a window on a display that comes and goes.
-#![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
-
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-use e2e::Host;
-
-struct Display {
-    server: Child,
-    name: String,
-}
-
-impl Display {
-    /// Starts one under a free number, or under this one.
-    fn start(name: Option<&str>) -> Self {
-        let mut command = Command::new(testkit::tool("Xvfb").unwrap());
-        command.args(name).args(["-displayfd", "1", "-screen", "0", "1280x900x24"]);
-        command.args(["-nolisten", "tcp", "-noreset", "-ac"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut server = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { server, name: format!(":{}", line.trim()) }
-    }
-
-    fn xdotool(&self, words: &str) -> String {
-        let mut command = Command::new(testkit::tool("xdotool").unwrap());
-        let output = command.args(words.split(' ')).env("DISPLAY", &self.name).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// Waits for a question and gives it the focus until keys work.
-    fn attend(&self, host: &Host) {
-        let mut window = String::new();
-        host.wait_for("the window", || {
-            window = self.xdotool("search --onlyvisible --class qfilexchgd");
-            !window.is_empty()
-        });
-        self.xdotool(&format!("windowfocus --sync {window}"));
-        std::thread::sleep(Duration::from_millis(1500));
-    }
-}
-
-impl Drop for Display {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
+use e2e::{Display, Host};
 
 #[test]
 fn questions_are_denied_without_the_display_and_come_back_with_it() {
@@ -56,7 +7,7 @@ fn questions_are_denied_without_the_display_and_come_back_with_it() {
         return;
     }
     let display = Display::start(None);
-    let name = display.name.clone();
+    let name = display.name().to_owned();
     let host = Host::up_with_window(&["work", "vault"], &name);
     assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");
     host.write_request("work", "send vault #no");
@@ -87,7 +38,7 @@ fn a_vm_that_dies_takes_its_question_from_the_screen() {
         return;
     }
     let display = Display::start(None);
-    let host = Host::up_with_window(&["work", "vault"], &display.name);
+    let host = Host::up_with_window(&["work", "vault"], display.name());
     assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");
     host.write_request("work", "send vault #dies");
     display.attend(&host);

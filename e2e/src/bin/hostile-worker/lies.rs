@@ -75,7 +75,7 @@ fn of_its_own(role: Role, word: &str, edge: OwnedFd, mut inherited: Inherited) -
         (Role::Attacher, "unasked") => say_that(&edge, &finished(OrderId(u64::MAX), Outcome::Done)),
         (Role::Attacher, _) => attacher(word, edge),
         (Role::Dialog, "unasked") => say_that(&edge, &DialogEvent::Answer { id: QuestionId(1), yes: true }),
-        (Role::Dialog, "stale") => stale_answers(edge),
+        (Role::Dialog, _) => dialog(word, edge),
         (Role::Launcher, "unasked") => {
             say_that(&edge, &LaunchReply::Finished { id: LaunchId(7), outcome: LaunchOutcome::Done });
         }
@@ -130,17 +130,39 @@ fn attacher(word: &str, edge: OwnedFd) -> ! {
     for_ever()
 }
 
-/// Waits for a question, says no to it, and then yes to it and to every other that there could be.
-fn stale_answers(edge: OwnedFd) -> ! {
+/// Waits for a question, and answers it as nobody has.
+fn dialog(word: &str, edge: OwnedFd) -> ! {
     let mut edge: Channel<DialogEvent, DialogCommand> = Channel::new(edge);
     let id = loop {
         if let DialogCommand::Ask(question) = next(&mut edge) {
             break question.id;
         }
     };
-    edge.send(&DialogEvent::Answer { id, yes: false }).unwrap();
-    for number in (id.0 - 1..=id.0 + 3).rev() {
-        edge.send(&DialogEvent::Answer { id: QuestionId(number), yes: true }).unwrap();
+    let answer =
+        |number: u64, yes: bool| codec::encode(&DialogEvent::Answer { id: QuestionId(number), yes }).unwrap();
+    let raw = edge.as_fd();
+    let yes = answer(id.0, true);
+    match word {
+        "yes" => say(raw, &yes, &[]),
+        // No, and then yes to it and to every other that there could be.
+        "stale" => {
+            say(raw, &answer(id.0, false), &[]);
+            (id.0 - 1..=id.0 + 3).rev().for_each(|number| say(raw, &answer(number, true), &[]));
+        }
+        "yes-then-no" => [true, false].into_iter().for_each(|yes| say(raw, &answer(id.0, yes), &[])),
+        // Yes to what will be asked, and nothing of what is.
+        "ahead" => (id.0 + 1..id.0 + 9).for_each(|number| say(raw, &answer(number, true), &[])),
+        "yes-truncated" => say(raw, yes.split_last().unwrap().1, &[]),
+        "yes-trailing" => say(raw, &[&yes[..], &[0]].concat(), &[]),
+        "yes-oversized" => say(raw, &[&yes[..], &[0; MESSAGE_BYTES_MAX]].concat(), &[]),
+        "yes-with-descriptor" => say(raw, &yes, &[raw]),
+        "yes-after-flood" => {
+            for _ in 0..FLOOD_LINES {
+                say(raw, &line(Role::Dialog, "flood"), &[]);
+            }
+            say(raw, &[&yes[..], &yes[..]].concat(), &[]);
+        }
+        other => panic!("the dialog knows no lie {other}"),
     }
     std::mem::forget(edge);
     for_ever()
@@ -183,7 +205,7 @@ fn say_that<M: Encode>(edge: &OwnedFd, message: &M) {
 }
 
 /// Sends a datagram as soon as there is room for it. After the broker has closed the edge nothing is said.
-pub fn say(edge: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+pub fn say(edge: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     loop {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -191,7 +213,7 @@ pub fn say(edge: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
             assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        match sendmsg(edge, &[IoSlice::new(bytes)], &mut control, flags) {
+        match sendmsg(&edge, &[IoSlice::new(bytes)], &mut control, flags) {
             Err(rustix::io::Errno::AGAIN) => {
                 let mut waiting = [PollFd::from_borrowed_fd(edge.as_fd(), PollFlags::OUT)];
                 poll(&mut waiting, None).unwrap();

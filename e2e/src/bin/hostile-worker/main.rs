@@ -51,11 +51,17 @@ fn profile(role: Role) -> &'static Profile {
         Role::Monitor => &sandbox_profiles::XS_MONITOR,
         Role::Gate => &sandbox_profiles::XS_GATE,
         Role::Attacher => &sandbox_profiles::ATTACHER,
+        Role::Dialog if has_window() => &sandbox_profiles::DIALOG_WINDOW,
         Role::Dialog => &sandbox_profiles::DIALOG_TERMINAL,
         Role::Launcher => &sandbox_profiles::DVM_LAUNCHER,
         Role::Control => &sandbox_profiles::CONTROL,
         Role::Notifier => &sandbox_profiles::NOTIFIER,
     }
+}
+
+/// Whether the dialog that is played is the one with a window: both processes have one name, only the programs differ.
+fn has_window() -> bool {
+    std::fs::read_link("/proc/self/exe").unwrap().ends_with("dialog-window")
 }
 
 /// The word of the script for this life; the last one for every later life.
