@@ -26,4 +26,4 @@ pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_TRIES_MAX};
 pub use error::{Error, Refusal, missing_is_none};
 pub use permissions::{Access, GRANTS_MAX, Permissions, Who};
 pub use token::{Token, WatchEvent};
-pub use transaction::Transaction;
+pub use transaction::{Asked, Transaction};

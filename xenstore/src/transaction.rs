@@ -1,11 +1,12 @@
 //! Transactions: several requests that happen together or not at all, sent without waiting for each reply.
 
-use crate::client::missing_is_done;
+use crate::client::{NO_TRANSACTION, missing_is_done};
 use crate::connection::{Connection, PIPELINE_REQUESTS_MAX, RequestId};
 use crate::error::{Error, Refusal};
 use crate::number::decimal_u32;
-use crate::path::{Readable, XsPath};
+use crate::path::{Readable, Watchable, XsPath};
 use crate::permissions::Permissions;
+use crate::token::Token;
 use crate::wire::Kind;
 use std::collections::VecDeque;
 
@@ -14,7 +15,14 @@ use std::collections::VecDeque;
 enum Wanted {
     Success,
     SuccessOrMissing,
+    /// A watch that may be set already.
+    SuccessOrExists,
 }
+
+/// A question whose answer is not waited for yet: [`Transaction::answer`] does.
+#[derive(Debug)]
+#[must_use]
+pub struct Asked(RequestId);
 
 /// A transaction that is open.
 ///
@@ -25,12 +33,13 @@ pub struct Transaction<'c> {
     connection: &'c mut Connection,
     id: u32,
     sent: VecDeque<(RequestId, Wanted)>,
+    asked: Vec<RequestId>,
 }
 
 impl<'c> Transaction<'c> {
     pub(crate) fn start(connection: &'c mut Connection) -> Result<Self, Error> {
         let id = start(connection)?;
-        Ok(Self { connection, id, sent: VecDeque::new() })
+        Ok(Self { connection, id, sent: VecDeque::new(), asked: Vec::new() })
     }
 
     /// The value of a node, as this transaction sees it.
@@ -59,6 +68,50 @@ impl<'c> Transaction<'c> {
         self.settle()?;
         let parts: [&[u8]; 2] = [path.text().as_bytes(), b"\0"];
         Permissions::decode(&self.connection.call(Kind::GetPerms, self.id, &parts)?)
+    }
+
+    /// Asks for the value of a node, as this transaction sees it at this point.
+    ///
+    /// # Errors
+    /// [`Error`], also of a change that was sent before.
+    pub fn ask_value(&mut self, path: &impl Readable) -> Result<Asked, Error> {
+        self.ask(Kind::Read, path.text())
+    }
+
+    /// Asks for the names of the children of a node. Only for a node whose names fit into one reply.
+    ///
+    /// # Errors
+    /// [`Error`], also of a change that was sent before.
+    pub fn ask_children(&mut self, path: &impl Readable) -> Result<Asked, Error> {
+        self.ask(Kind::Directory, path.text())
+    }
+
+    /// Asks for owner and access list of a node.
+    ///
+    /// # Errors
+    /// [`Error`], also of a change that was sent before.
+    pub fn ask_permissions(&mut self, path: &impl XsPath) -> Result<Asked, Error> {
+        self.ask(Kind::GetPerms, path.text())
+    }
+
+    /// Waits for the answer, as xenstored wrote it: a value, names with a NUL behind each, an access list.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with [`Refusal::NoEntry`] when there is no such node.
+    pub fn answer(&mut self, asked: Asked) -> Result<Vec<u8>, Error> {
+        self.asked.retain(|request| *request != asked.0);
+        self.connection.wait(asked.0)
+    }
+
+    /// Sets a watch, which is no part of the transaction, without waiting for the reply. One that is set already stays.
+    ///
+    /// # Errors
+    /// [`Error`], also of a change that was sent before; [`Error::TooMany`] for more than [`crate::WATCHES_MAX`] watches.
+    pub fn watch(&mut self, path: &impl Watchable, token: Token) -> Result<(), Error> {
+        self.connection.expect_events(token)?;
+        let token_text = token.to_string();
+        let parts = [path.watched().as_bytes(), b"\0", token_text.as_bytes(), b"\0"];
+        self.send_in(NO_TRANSACTION, Kind::Watch, Wanted::SuccessOrExists, &parts)
     }
 
     /// Sets the value of a node; makes it, and the nodes above it, if missing.
@@ -94,17 +147,16 @@ impl<'c> Transaction<'c> {
         self.send(Kind::SetPerms, Wanted::Success, &parts)
     }
 
-    /// Waits until every change that was sent is answered.
-    ///
-    /// # Errors
-    /// The first refusal among them.
-    pub fn settle(&mut self) -> Result<(), Error> {
+    /// Waits until every change that was sent is answered; the error is the first refusal among them.
+    fn settle(&mut self) -> Result<(), Error> {
         let mut first = Ok(());
         while let Some((request, wanted)) = self.sent.pop_front() {
             let reply = self.connection.wait(request);
             let result = match wanted {
                 Wanted::Success => reply.map(drop),
                 Wanted::SuccessOrMissing => missing_is_done(reply),
+                Wanted::SuccessOrExists if reply == Err(Refusal::Exists.into()) => Ok(()),
+                Wanted::SuccessOrExists => reply.map(drop),
             };
             if matches!(result, Err(error) if error.is_fatal()) {
                 return result;
@@ -114,18 +166,46 @@ impl<'c> Transaction<'c> {
         first
     }
 
-    fn send(&mut self, kind: Kind, wanted: Wanted, parts: &[&[u8]]) -> Result<(), Error> {
-        if self.connection.outstanding() >= PIPELINE_REQUESTS_MAX {
-            self.settle()?;
+    /// Takes the answers that nobody has taken.
+    fn forget_asked(&mut self) -> Result<(), Error> {
+        for request in std::mem::take(&mut self.asked) {
+            match self.connection.wait(request) {
+                Err(error) if error.is_fatal() => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
         }
-        let request = self.connection.send(kind, self.id, parts)?;
+        Ok(())
+    }
+
+    fn ask(&mut self, kind: Kind, path: &str) -> Result<Asked, Error> {
+        self.make_room()?;
+        let request = self.connection.send(kind, self.id, &[path.as_bytes(), b"\0"])?;
+        self.asked.push(request);
+        Ok(Asked(request))
+    }
+
+    fn send(&mut self, kind: Kind, wanted: Wanted, parts: &[&[u8]]) -> Result<(), Error> {
+        self.send_in(self.id, kind, wanted, parts)
+    }
+
+    fn send_in(&mut self, id: u32, kind: Kind, wanted: Wanted, parts: &[&[u8]]) -> Result<(), Error> {
+        self.make_room()?;
+        let request = self.connection.send(kind, id, parts)?;
         self.sent.push_back((request, wanted));
         Ok(())
     }
 
+    fn make_room(&mut self) -> Result<(), Error> {
+        if self.connection.outstanding() >= PIPELINE_REQUESTS_MAX {
+            self.settle()?;
+        }
+        // Answers that nobody has taken are left.
+        if self.connection.outstanding() >= PIPELINE_REQUESTS_MAX { Err(Error::TooMany) } else { Ok(()) }
+    }
+
     /// Commits after success of everything, aborts otherwise.
     pub(crate) fn end<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
-        let settled = self.settle();
+        let settled = self.settle().and_then(|()| self.forget_asked());
         // The refusal of an earlier change says more than what followed from it.
         let result = match (settled, result) {
             (Ok(()), result) => result,

@@ -118,6 +118,17 @@ impl Talk {
                 transaction.read(&state).map(drop)
             }),
             13 => client.read(&OwnPath::name()).map(drop),
+            14 => {
+                self.watches.insert(token);
+                client.transaction(|transaction| {
+                    transaction.watch(&qpen, token)?;
+                    let (value, forgotten) =
+                        (transaction.ask_value(&qpen)?, transaction.ask_children(&qpen)?);
+                    transaction.rm(&name)?;
+                    drop(forgotten);
+                    transaction.answer(value).map(|value| assert!(value.len() <= PAYLOAD_BYTES_MAX))
+                })
+            }
             _ => client.pump(),
         };
         self.after(outcome);

@@ -4,7 +4,7 @@ use super::client_of;
 use crate::path::{BackNode, FrontNode, OwnPath, VbdPath};
 use crate::plain::PlainClient;
 use crate::wire::Kind;
-use crate::{Error, PIPELINE_REQUESTS_MAX, Permissions, Refusal, TRANSACTION_TRIES_MAX};
+use crate::{Error, PIPELINE_REQUESTS_MAX, Permissions, Refusal, TRANSACTION_TRIES_MAX, Token};
 use protocol::types::{Device, Domid};
 use std::io::ErrorKind;
 use xenstore_rs::{Xs, XsTransaction, XsTransactionSpan};
@@ -127,6 +127,97 @@ fn what_a_transaction_reads_comes_after_what_it_wrote() {
     });
     assert_eq!(state.unwrap(), b"4");
     server.join().unwrap();
+}
+
+#[test]
+fn questions_are_sent_without_waiting_and_their_answers_go_to_who_asked() {
+    let (mut client, server) = client_of(|server| {
+        server.serve(Kind::TransactionStart, b"7\0");
+        let value = server.expect(Kind::Read);
+        let children = server.expect(Kind::Directory);
+        let permissions = server.expect(Kind::GetPerms);
+        let change = server.expect(Kind::Write);
+        assert!([&value, &children, &permissions].iter().all(|asked| asked.header.transaction_id == 7));
+        server.reply(&value, b"4");
+        server.refuse(&children, "ENOENT");
+        server.reply(&permissions, b"n0\0");
+        server.reply(&change, b"OK\0");
+        assert_eq!(server.serve(Kind::TransactionEnd, b"OK\0").payload, b"T\0");
+    });
+    let answers = client.transaction(|tx| {
+        let value = tx.ask_value(&vbd().back_node(BackNode::State))?;
+        let children = tx.ask_children(&vbd().back())?;
+        let permissions = tx.ask_permissions(&vbd().back())?;
+        tx.write(&vbd().back_node(BackNode::Online), b"0")?;
+        // In any order.
+        let permissions = tx.answer(permissions)?;
+        Ok((tx.answer(value)?, tx.answer(children), permissions))
+    });
+    assert_eq!(answers.unwrap(), (b"4".to_vec(), Err(Refusal::NoEntry.into()), b"n0\0".to_vec()));
+    server.join().unwrap();
+}
+
+#[test]
+fn an_answer_that_nobody_takes_stops_nothing() {
+    let (mut client, server) = client_of(|server| {
+        server.serve(Kind::TransactionStart, b"1\0");
+        let question = server.expect(Kind::Read);
+        server.refuse(&question, "ENOENT");
+        assert_eq!(server.serve(Kind::TransactionEnd, b"OK\0").payload, b"T\0");
+        server.serve(Kind::Read, b"in step");
+    });
+    client.transaction(|tx| tx.ask_value(&OwnPath::reply()).map(drop)).unwrap();
+    assert_eq!(client.read(&OwnPath::qpen()).unwrap(), b"in step");
+    server.join().unwrap();
+}
+
+#[test]
+fn l19_more_questions_than_the_pipeline_holds_are_refused() {
+    for (questions, expected) in [
+        (0, Ok(())),
+        (1, Ok(())),
+        (PIPELINE_REQUESTS_MAX, Ok(())),
+        (PIPELINE_REQUESTS_MAX + 1, Err(Error::TooMany)),
+    ] {
+        let (mut client, server) = client_of(move |server| {
+            server.serve(Kind::TransactionStart, b"1\0");
+            for _ in 0..questions.min(PIPELINE_REQUESTS_MAX) {
+                server.serve(Kind::Read, b"x");
+            }
+            let commit: &[u8] = if questions > PIPELINE_REQUESTS_MAX { b"F\0" } else { b"T\0" };
+            assert_eq!(server.serve(Kind::TransactionEnd, b"OK\0").payload, commit);
+        });
+        let asked = client
+            .transaction(|tx| (0..questions).try_for_each(|_| tx.ask_value(&OwnPath::reply()).map(drop)));
+        assert_eq!(asked, expected, "{questions}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn a_watch_is_set_beside_a_transaction_and_one_that_is_there_stays() {
+    let token = Token { kind: 1, domid: 5, number: 51808 };
+    for (refusal, expected) in [
+        (None, Ok(())),
+        (Some("EEXIST"), Ok(())),
+        (Some("ENOSPC"), Err(Error::Refused(Refusal::of_payload(b"ENOSPC\0")))),
+    ] {
+        let (mut client, server) = client_of(move |server| {
+            server.serve(Kind::TransactionStart, b"3\0");
+            let watch = server.expect(Kind::Watch);
+            assert_eq!(watch.header.transaction_id, 0);
+            match refusal {
+                None => server.reply(&watch, b"OK\0"),
+                Some(name) => server.refuse(&watch, name),
+            }
+            let end = server.serve(Kind::TransactionEnd, b"OK\0");
+            let commit: &[u8] = if matches!(refusal, Some("ENOSPC")) { b"F\0" } else { b"T\0" };
+            assert_eq!(end.payload, commit);
+        });
+        let watched = client.transaction(|tx| tx.watch(&vbd().back_node(BackNode::State), token));
+        assert_eq!(watched, expected);
+        server.join().unwrap();
+    }
 }
 
 #[test]
