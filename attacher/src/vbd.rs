@@ -7,7 +7,7 @@
 use protocol::attach::{AttachFailure, Attachment};
 use protocol::types::{Device, Domid, VmName};
 use xenstore::path::{BackNode, BackendListPath, DomainPath, FrontNode, VbdPath};
-use xenstore::{Client, Error, Permissions, Refusal, Token, Transaction, WatchEvent, missing_is_none};
+use xenstore::{Asked, Client, Error, Permissions, Refusal, Token, Transaction, WatchEvent, missing_is_none};
 
 use crate::backing::Presented;
 use crate::machine::{BackState, Place};
@@ -33,34 +33,61 @@ pub fn connect(
     attachment: &Attachment,
     backing: &Presented,
 ) -> Result<(), Trouble> {
-    watch(client, place)?;
-    let mut other_name = false;
+    let mut refused = None;
     let written = client.transaction(|transaction| {
-        // Fails with ENOENT, before anything is written, if the domain is gone.
-        transaction.permissions(&DomainPath::home(place.domid))?;
-        // The toolstack wrote it and the guest may only read it. Within the transaction, so that the number cannot
-        // come to belong to another domain in between.
-        let found = missing_is_none(transaction.read(&DomainPath::name(place.domid)))?;
-        other_name = found.as_deref() != Some(name.as_str().as_bytes());
-        if other_name {
-            return Err(Refusal::Invalid.into());
-        }
-        if find(transaction, place)? != Found::Nothing {
-            return Err(Refusal::Exists.into());
-        }
+        transaction.watch(&path(place).back_node(BackNode::State), token(place))?;
+        let checks = Checks::ask(transaction, place)?;
+        // Nothing of this is there before the transaction ends, which it does not when a check fails.
         write_keys(transaction, place.domid, attachment)?;
         write_front(transaction, place)?;
-        write_back(transaction, place, attachment, backing)
+        write_back(transaction, place, attachment, backing)?;
+        refused = checks.failed(transaction, name)?;
+        if refused.is_some() { Err(Refusal::Invalid.into()) } else { Ok(()) }
     });
-    let failure = match written {
-        Ok(()) => return Ok(()),
-        Err(Error::Refused(Refusal::Invalid)) if other_name => AttachFailure::OtherName.into(),
-        Err(Error::Refused(Refusal::NoEntry)) => AttachFailure::DomainGone.into(),
-        Err(Error::Refused(Refusal::Exists)) => AttachFailure::InUse.into(),
-        Err(error) => error.into(),
+    let failure = match (written, refused) {
+        (Ok(()), _) => return Ok(()),
+        (Err(error), Some(refused)) if !error.is_fatal() => refused.into(),
+        (Err(error), _) => error.into(),
     };
     unwatch(client, place)?;
     Err(failure)
+}
+
+/// What must hold for a device to be made, asked within the transaction that makes it: nothing can change in between.
+struct Checks {
+    home: Asked,
+    name: Asked,
+    back_end: Asked,
+}
+
+impl Checks {
+    fn ask(transaction: &mut Transaction<'_>, place: Place) -> Result<Self, Error> {
+        Ok(Self {
+            home: transaction.ask_permissions(&DomainPath::home(place.domid))?,
+            // The toolstack wrote it and the guest may only read it.
+            name: transaction.ask_value(&DomainPath::name(place.domid))?,
+            back_end: transaction.ask_children(&path(place).back())?,
+        })
+    }
+
+    fn failed(
+        self,
+        transaction: &mut Transaction<'_>,
+        name: &VmName,
+    ) -> Result<Option<AttachFailure>, Error> {
+        let home = missing_is_none(transaction.answer(self.home))?;
+        let found = missing_is_none(transaction.answer(self.name))?;
+        let back_end = missing_is_none(transaction.answer(self.back_end))?;
+        Ok(if home.is_none() {
+            Some(AttachFailure::DomainGone)
+        } else if found.as_deref() != Some(name.as_str().as_bytes()) {
+            Some(AttachFailure::OtherName)
+        } else if back_end.is_some() {
+            Some(AttachFailure::InUse)
+        } else {
+            None
+        })
+    }
 }
 
 /// What is at the path of a back end.
@@ -109,12 +136,14 @@ pub fn sweep(client: &mut Client, place: Place) -> Result<bool, Trouble> {
     Ok(swept)
 }
 
-/// Removes the list of back ends of a domain if it is empty.
+/// Removes the list of back ends of a domain if it is empty. One that is longer than a reply is not.
 pub(crate) fn remove_list_if_empty(transaction: &mut Transaction<'_>, domid: Domid) -> Result<(), Error> {
     let list = BackendListPath::of(domid);
-    match missing_is_none(transaction.directory(&list))? {
-        Some(others) if others.is_empty() => transaction.rm(&list),
-        Some(_) | None => Ok(()),
+    let others = transaction.ask_children(&list)?;
+    match transaction.answer(others) {
+        Ok(names) if names.is_empty() => transaction.rm(&list),
+        Ok(_) | Err(Error::Refused(Refusal::NoEntry | Refusal::TooBig)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -203,9 +232,10 @@ pub fn is_writable(attachment: &Attachment) -> bool {
 /// # Errors
 /// [`AttachFailure::Xenstore`].
 pub fn close(client: &mut Client, place: Place) -> Result<bool, Trouble> {
-    watch(client, place)?;
     let vbd = path(place);
     let told = client.transaction(|transaction| {
+        // Only while something is waited for: a guest can make its back end change state as often as it likes (L18).
+        transaction.watch(&vbd.back_node(BackNode::State), token(place))?;
         match missing_is_none(transaction.read(&vbd.back_node(BackNode::State)))? {
             None => Ok(false),
             Some(state) if state == STATE_CLOSED => Ok(false),
@@ -280,14 +310,6 @@ pub fn unwatch(client: &mut Client, place: Place) -> Result<(), Trouble> {
     let state = path(place).back_node(BackNode::State);
     missing_is_none(client.unwatch(&state, token(place)))?;
     Ok(())
-}
-
-/// Only while something is waited for: a guest can make its back end change state as often as it likes (L18).
-fn watch(client: &mut Client, place: Place) -> Result<(), Error> {
-    match client.watch(&path(place).back_node(BackNode::State), token(place)) {
-        Err(Error::Refused(Refusal::Exists)) => Ok(()),
-        result => result,
-    }
 }
 
 fn token(place: Place) -> Token {
