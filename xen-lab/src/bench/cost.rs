@@ -43,8 +43,8 @@ fn measure(lab: &mut Lab) {
     lab.guest(
         "g1",
         &format!(
-            "for n in $(seq {REQUESTS}); do xenstore-write device/qpen \"nonsense #r$n\"; \
-             until xenstore-read qpen/reply | grep -q \"^r$n \"; do :; done; done"
+            "for n in $(seq {REQUESTS}); do xenstore-write device/qpen \"nonsense #c{count}-$n\"; \
+             until xenstore-read qpen/reply | grep -q \"^c{count}-$n \"; do :; done; done"
         ),
     );
     let after = PROCESSES.map(|name| spent_us(lab, name));
@@ -54,7 +54,7 @@ fn measure(lab: &mut Lab) {
     }
     println!();
     let last = lab.dom0(&format!("xenstore-read /local/domain/{domid}/qpen/reply"));
-    assert!(last.starts_with(&format!("r{REQUESTS} invalid")), "{last}");
+    assert!(last.starts_with(&format!("c{count}-{REQUESTS} invalid")), "{last}");
 }
 
 /// Processor time of a process so far, in microseconds (proc(5), schedstat: nanoseconds come first).

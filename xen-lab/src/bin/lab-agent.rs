@@ -22,8 +22,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use xen_lab::clock;
 use xen_lab::wire::{self, Reply, Request, Task};
+use xen_lab::{clock, waits};
 
 /// Where others in dom0 reach the agent.
 const SOCKET: &str = "/run/lab-agent";
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ["dom0", channel] => Relay::default().serve(channel),
         ["guest", console] => serve_guest(console),
         ["clock", end, script, wanted @ ..] => clock::run(end, script, wanted),
+        ["waits", device, mark] => waits::run(device, mark),
         ["in", domid, script, rest @ ..] => return ask(domid, script, rest),
         _ => return ExitCode::from(CODE_USAGE),
     };

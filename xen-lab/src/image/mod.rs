@@ -38,7 +38,12 @@ const GUEST_SCRIPTS: [(&str, &str); 3] = [
 ];
 
 /// What the agent is made from.
-const AGENT_SOURCES: [&str; 2] = [include_str!("../bin/lab-agent.rs"), include_str!("../wire.rs")];
+const AGENT_SOURCES: [&str; 4] = [
+    include_str!("../bin/lab-agent.rs"),
+    include_str!("../clock.rs"),
+    include_str!("../waits.rs"),
+    include_str!("../wire.rs"),
+];
 
 /// Programs of Debian that both need; the rest is busybox.
 const PROGRAMS: [&str; 24] = [
