@@ -20,7 +20,7 @@ const FEW_ROUNDS: usize = 3;
 /// Memory of the machine in MiB: room for many guests.
 const MEMORY_MIB: u32 = 4096;
 /// Nodes that tell how far a transfer is.
-const WANTED: &str = "device/qpen qpen/reply data/seen data/ready data/opened /state /name lab-done";
+const WANTED: &str = "device/qpen qpen/reply data/seen data/usable data/opened /state /name lab-done";
 /// What the receiver's udev starts by itself.
 const RULE: &str = "/usr/lib/udev/rules.d/71-qfilexchg-vm.rules";
 
@@ -67,7 +67,7 @@ fn inside(lab: &Lab, guest: &str, script: &str) -> String {
     format!("lab-agent in {} \"{}\" > /dev/null", lab.domid(guest), script.replace('"', "\\\""))
 }
 
-/// Has a guest say when it sees a device, in `data/seen`, and when its udev is done with it, in `data/ready`.
+/// Has a guest say when it sees a device, in `data/seen`, and when its udev is done with it, in `data/usable`.
 fn awaits(lab: &mut Lab, guest: &str, device: &str, mark: &str) {
     let said = lab.guest(guest, &format!("(lab-agent waits {device} {mark} 2>&1 &) | head -n 1"));
     assert_eq!(said, "waiting\n", "{guest} has {device}");

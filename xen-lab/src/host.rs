@@ -217,8 +217,13 @@ impl Lab {
 
     /// Makes a guest that is not there.
     pub fn create(&mut self, guest: &str) {
-        let domid = self.dom0(&format!("/lab/new-guest {guest}")).trim().parse().expect("a domain number");
-        self.guests.insert(guest.to_owned(), domid);
+        self.create_with(guest, "");
+    }
+
+    /// Makes a guest that is not there with this much memory, in MiB.
+    pub fn create_with(&mut self, guest: &str, memory_mib: &str) {
+        let made = self.dom0(&format!("/lab/new-guest {guest} {memory_mib}"));
+        self.guests.insert(guest.to_owned(), made.trim().parse().expect("a domain number"));
     }
 
     /// Destroys a guest.

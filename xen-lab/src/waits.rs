@@ -1,5 +1,5 @@
 //! When a guest sees a block device: `lab-agent waits DEVICE MARK` writes MARK to `data/seen` when the device is in the
-//! guest's `/dev`, and to `data/ready` when its udev is done with it (udev(7): then owner and mode are as the rules say).
+//! guest's `/dev`, and to `data/usable` when its udev is done with it (udev(7): then owner and mode are as the rules say).
 //!
 //! It does so without starting a program, which takes longer than what is measured. It says `waiting` when it has begun.
 
@@ -72,7 +72,7 @@ pub fn run(device: &str, mark: &str) -> io::Result<()> {
     appears(&nodes, device)?;
     write(&mut store, "data/seen", mark)?;
     appears(&rules, &udev)?;
-    write(&mut store, "data/ready", mark)
+    write(&mut store, "data/usable", mark)
 }
 
 #[cfg(test)]

@@ -6,9 +6,15 @@ use crate::host::Lab;
 
 /// What is copied, in MiB.
 const COPY_MIB: u64 = 64;
+/// What the guests need for it, who have nothing but memory: half of it is for files.
+const GUEST_MIB: &str = "512";
 
 /// Our tools on both sides against `dd`, through the same devices.
 pub fn run(lab: &mut Lab) {
+    for guest in ["g1", "g2"] {
+        lab.destroy(guest);
+        lab.create_with(guest, GUEST_MIB);
+    }
     lab.start_daemon("copy * * allow\n");
     lab.guest(
         "g1",
@@ -52,4 +58,8 @@ pub fn run(lab: &mut Lab) {
     }
     table::print(&ours, &[], &dd, None);
     lab.end_daemon();
+    for guest in ["g1", "g2"] {
+        lab.destroy(guest);
+        lab.create(guest);
+    }
 }

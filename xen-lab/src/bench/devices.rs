@@ -8,8 +8,8 @@ use crate::host::Lab;
 
 /// How often each thing is measured.
 const ROUNDS: usize = 5;
-/// Size of the pendrives, in MiB.
-const SIZE_MIB: u32 = 64;
+/// Size of the pendrives, in MiB: what the daemon makes when nothing else is asked for.
+const SIZE_MIB: u32 = 1024;
 /// How many times faster than the toolstack `new` and `send` are to be.
 const AIM: f64 = 12.0;
 /// The image of the original's commands.
@@ -42,7 +42,7 @@ impl Parts {
         self.whole.add(whole);
         self.ours.add(ours);
         self.kernels.add(whole - ours);
-        self.ready.add(seen.at("data/ready", "") - asked);
+        self.ready.add(seen.at("data/usable", "") - asked);
     }
 
     fn print(&self, original: &Original) {
@@ -67,7 +67,7 @@ impl Original {
 
     fn add(&mut self, seen: &Timeline) {
         self.seen.add(seen.at("data/seen", ""));
-        self.ready.add(seen.at("data/ready", ""));
+        self.ready.add(seen.at("data/usable", ""));
     }
 }
 
@@ -101,7 +101,7 @@ pub fn run(lab: &mut Lab) {
 fn new_once(lab: &mut Lab, round: usize, new: &mut Parts) {
     awaits(lab, "g1", "xvdg", &format!("n{round}"));
     let script = inside(lab, "g1", &format!("xenstore-write device/qpen 'new {SIZE_MIB} #n{round}'"));
-    let seen = watched(lab, &format!("data/ready=n{round}"), &script);
+    let seen = watched(lab, &format!("data/usable=n{round}"), &script);
     let asked = seen.at("device/qpen", "new");
     new.add(&seen, asked, seen.offered(lab.domid("g1"), XVDG) - asked);
 }
@@ -109,7 +109,7 @@ fn new_once(lab: &mut Lab, round: usize, new: &mut Parts) {
 fn send_once(lab: &mut Lab, round: usize, send: &mut Parts) {
     awaits(lab, "g2", "xvdh", &format!("s{round}"));
     let script = inside(lab, "g1", &format!("xenstore-write device/qpen 'send g2 #s{round}'"));
-    let seen = watched(lab, &format!("data/ready=s{round}"), &script);
+    let seen = watched(lab, &format!("data/usable=s{round}"), &script);
     let asked = seen.at("device/qpen", "send");
     let (sender, receiver) = (lab.domid("g1"), lab.domid("g2"));
     let (closing, closed) = (seen.back_end(sender, XVDG, "5"), seen.back_end(sender, XVDG, "6"));
@@ -133,10 +133,10 @@ fn original_once(lab: &mut Lab, round: usize, new: &mut Original, send: &mut Ori
         "truncate -s {SIZE_MIB}M {ORIGINAL} && mkfs.vfat {ORIGINAL} > /dev/null && xl block-attach g1 {}",
         disk("xvdg")
     );
-    new.add(&watched(lab, &format!("data/ready=N{round}"), &script));
+    new.add(&watched(lab, &format!("data/usable=N{round}"), &script));
     awaits(lab, "g2", "xvdh", &format!("S{round}"));
     let script = format!("xl block-detach g1 xvdg && xl block-attach g2 {}", disk("xvdh"));
-    send.add(&watched(lab, &format!("data/ready=S{round}"), &script));
+    send.add(&watched(lab, &format!("data/usable=S{round}"), &script));
     let script = format!(
         "xl block-detach g2 xvdh && rm {ORIGINAL} && xenstore-write /local/domain/0/lab-done {round}"
     );
