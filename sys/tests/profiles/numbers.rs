@@ -99,9 +99,16 @@ fn every_number() {
     let mut attempts = Vec::new();
     for (profile, compiled) in profiles() {
         for number in 0..=last {
-            let permitted = grants(&compiled, number).first().and_then(|grant| cases::permitted(grant));
-            let (is_permitted, arguments) = (permitted.is_some(), permitted.unwrap_or(NONSENSE));
-            attempts.push(Attempt { profile, number, arguments, is_permitted });
+            let permitted: Vec<_> =
+                grants(&compiled, number).into_iter().filter_map(cases::permitted).collect();
+            let mut attempt = |is_permitted, arguments| {
+                attempts.push(Attempt { profile, number, arguments, is_permitted });
+            };
+            if permitted.is_empty() {
+                attempt(false, NONSENSE);
+            }
+            // Each way to make a call, those that no other test goes (`rare` in the profiles) among them.
+            permitted.into_iter().for_each(|arguments| attempt(true, arguments));
         }
     }
     run_all(&attempts);
