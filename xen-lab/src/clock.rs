@@ -22,7 +22,7 @@ const ERROR: u32 = 16;
 /// Beneath it is what is of interest: guests' nodes, and dom0's back ends.
 const ALL: &str = "/local/domain";
 /// How long a measurement may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// A change that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
