@@ -4,13 +4,18 @@ use std::ptr::null;
 
 /// The acts that a filter stops, each with the number of its call.
 ///
-/// A call that a profile allows on conditions is stopped as well: the arguments here meet none.
+/// A call that a profile allows on conditions is stopped as well: the arguments here meet none. What x86_64 alone has, others
+/// do by other calls of this list, such as `openat` and `clone`.
 pub const STOPPED: &[(&str, i64)] = &[
     // Opening any path, the memory map of its own and the data of a sibling among them.
+    #[cfg(target_arch = "x86_64")]
     ("open", libc::SYS_open),
+    #[cfg(target_arch = "x86_64")]
     ("open-own-memory", libc::SYS_open),
+    #[cfg(target_arch = "x86_64")]
     ("open-sibling", libc::SYS_open),
     ("openat", libc::SYS_openat),
+    #[cfg(target_arch = "x86_64")]
     ("creat", libc::SYS_creat),
     ("open_by_handle_at", libc::SYS_open_by_handle_at),
     // Sockets, that of xenstored by its path among them.
@@ -21,7 +26,9 @@ pub const STOPPED: &[(&str, i64)] = &[
     ("bind", libc::SYS_bind),
     ("listen", libc::SYS_listen),
     // Other processes: new ones, and those that are there.
+    #[cfg(target_arch = "x86_64")]
     ("fork", libc::SYS_fork),
+    #[cfg(target_arch = "x86_64")]
     ("vfork", libc::SYS_vfork),
     ("clone", libc::SYS_clone),
     ("clone-namespaces", libc::SYS_clone),
@@ -96,16 +103,20 @@ const PATHS: &[&std::ffi::CStr] = &[
 
 /// Those of them that not even the process that starts the others may do.
 pub const STOPPED_EVERYWHERE: &[&str] = &[
+    #[cfg(target_arch = "x86_64")]
     "fork",
     "ptrace",
     "setns",
+    #[cfg(target_arch = "x86_64")]
     "vfork",
     "clone",
     "clone-namespaces",
     "execve",
     "process_vm_writev",
     "pidfd_getfd",
+    #[cfg(target_arch = "x86_64")]
     "open",
+    #[cfg(target_arch = "x86_64")]
     "open-own-memory",
     "pkey_mprotect",
     "init_module",
