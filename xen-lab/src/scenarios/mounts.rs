@@ -14,10 +14,7 @@ pub fn both_kernels_mount(lab: &mut Lab) {
     for guest in ["g1", "g2"] {
         lab.guest(guest, ALLOW_MOUNTS);
     }
-    lab.guest(
-        "g2",
-        &format!("cp {SETTINGS} /tmp/kept; sed -i 's/^incoming = .*/incoming = \"mount\"/' {SETTINGS}"),
-    );
+    lab.guest("g2", &format!("cp {SETTINGS} /tmp/kept && echo 'incoming = \"mount\"' >> {SETTINGS}"));
     let sent = lab.user("g1", &format!("{MAKE_TREE}; {SUMS}"));
     lab.user("g1", "qvm-copy-to-vm --mode mount g2 tree");
     lab.wait_for("the mount", |lab| lab.guest("g2", "cat /proc/mounts").contains(" /mnt/incoming "));
