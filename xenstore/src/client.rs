@@ -4,7 +4,7 @@ use crate::connection::Connection;
 use crate::error::{Error, Refusal};
 use crate::path::{Readable, Watchable, XsPath};
 use crate::permissions::Permissions;
-use crate::token::{Token, WatchEvent};
+use crate::token::{Token, WatchEvent, watch_payload};
 use crate::transaction::Transaction;
 use crate::wire::Kind;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -105,9 +105,8 @@ impl Client {
     /// [`Error`]; [`Error::TooMany`] for more than [`crate::WATCHES_MAX`] watches.
     pub fn watch(&mut self, path: &impl Watchable, token: Token) -> Result<(), Error> {
         self.connection.expect_events(token)?;
-        let token_text = token.to_string();
-        let parts = [path.watched().as_bytes(), b"\0", token_text.as_bytes(), b"\0"];
-        let result = self.connection.call(Kind::Watch, NO_TRANSACTION, &parts).map(drop);
+        let payload = watch_payload(path, token);
+        let result = self.connection.call(Kind::Watch, NO_TRANSACTION, &[payload.as_bytes()]).map(drop);
         if matches!(result, Err(error) if error != Error::Refused(Refusal::Exists)) {
             self.connection.forget_events(Some(token));
         }
@@ -120,9 +119,8 @@ impl Client {
     /// [`Error`].
     pub fn unwatch(&mut self, path: &impl Watchable, token: Token) -> Result<(), Error> {
         self.connection.forget_events(Some(token));
-        let token_text = token.to_string();
-        let parts = [path.watched().as_bytes(), b"\0", token_text.as_bytes(), b"\0"];
-        self.connection.call(Kind::Unwatch, NO_TRANSACTION, &parts).map(drop)
+        let payload = watch_payload(path, token);
+        self.connection.call(Kind::Unwatch, NO_TRANSACTION, &[payload.as_bytes()]).map(drop)
     }
 
     /// Removes all watches of this connection, and all events that wait.

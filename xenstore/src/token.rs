@@ -1,5 +1,6 @@
 //! Tokens of watches: what a watch means to the program that set it.
 
+use crate::path::Watchable;
 use std::fmt;
 
 /// Marks a watch, and comes back with each of its events.
@@ -45,6 +46,11 @@ impl Token {
         let token = Self { kind, domid, number };
         (token.to_string() == text).then_some(token)
     }
+}
+
+/// What asks for a watch, and what ends it: `PATH NUL TOKEN NUL` (xen/io/xs_wire.h, `XS_WATCH`).
+pub(crate) fn watch_payload(path: &impl Watchable, token: Token) -> String {
+    format!("{}\0{token}\0", path.watched())
 }
 
 impl fmt::Display for Token {

@@ -6,7 +6,7 @@ use crate::error::{Error, Refusal};
 use crate::number::decimal_u32;
 use crate::path::{Readable, Watchable, XsPath};
 use crate::permissions::Permissions;
-use crate::token::Token;
+use crate::token::{Token, watch_payload};
 use crate::wire::Kind;
 use std::collections::VecDeque;
 
@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 enum Wanted {
     Success,
     SuccessOrMissing,
-    /// A watch that may be set already.
-    SuccessOrExists,
+    /// A watch, which may be set already.
+    Watch(Token),
 }
 
 /// A question whose answer is not waited for yet: [`Transaction::answer`] does.
@@ -27,7 +27,8 @@ pub struct Asked(RequestId);
 /// A transaction that is open.
 ///
 /// [`Transaction::write`], [`Transaction::rm`] and the other changes only send: their replies are read before the next
-/// answer that is waited for, at the latest before the commit, and the first refusal among them ends the transaction.
+/// [`Transaction::read`] and the like, at the latest before the commit, and the first refusal among them ends the transaction.
+/// The questions of [`Transaction::ask_value`] and the like only send as well, and [`Transaction::answer`] waits for no change.
 #[derive(Debug)]
 pub struct Transaction<'c> {
     connection: &'c mut Connection,
@@ -73,7 +74,7 @@ impl<'c> Transaction<'c> {
     /// Asks for the value of a node, as this transaction sees it at this point.
     ///
     /// # Errors
-    /// [`Error`], also of a change that was sent before.
+    /// [`Error`]; [`Error::TooMany`] for more than [`crate::PIPELINE_REQUESTS_MAX`] that are not answered.
     pub fn ask_value(&mut self, path: &impl Readable) -> Result<Asked, Error> {
         self.ask(Kind::Read, path.text())
     }
@@ -81,7 +82,7 @@ impl<'c> Transaction<'c> {
     /// Asks for the names of the children of a node. Only for a node whose names fit into one reply.
     ///
     /// # Errors
-    /// [`Error`], also of a change that was sent before.
+    /// [`Error`]; [`Error::TooMany`] for more than [`crate::PIPELINE_REQUESTS_MAX`] that are not answered.
     pub fn ask_children(&mut self, path: &impl Readable) -> Result<Asked, Error> {
         self.ask(Kind::Directory, path.text())
     }
@@ -89,7 +90,7 @@ impl<'c> Transaction<'c> {
     /// Asks for owner and access list of a node.
     ///
     /// # Errors
-    /// [`Error`], also of a change that was sent before.
+    /// [`Error`]; [`Error::TooMany`] for more than [`crate::PIPELINE_REQUESTS_MAX`] that are not answered.
     pub fn ask_permissions(&mut self, path: &impl XsPath) -> Result<Asked, Error> {
         self.ask(Kind::GetPerms, path.text())
     }
@@ -109,9 +110,8 @@ impl<'c> Transaction<'c> {
     /// [`Error`], also of a change that was sent before; [`Error::TooMany`] for more than [`crate::WATCHES_MAX`] watches.
     pub fn watch(&mut self, path: &impl Watchable, token: Token) -> Result<(), Error> {
         self.connection.expect_events(token)?;
-        let token_text = token.to_string();
-        let parts = [path.watched().as_bytes(), b"\0", token_text.as_bytes(), b"\0"];
-        self.send_in(NO_TRANSACTION, Kind::Watch, Wanted::SuccessOrExists, &parts)
+        let payload = watch_payload(path, token);
+        self.send_in(NO_TRANSACTION, Kind::Watch, Wanted::Watch(token), &[payload.as_bytes()])
     }
 
     /// Sets the value of a node; makes it, and the nodes above it, if missing.
@@ -155,8 +155,13 @@ impl<'c> Transaction<'c> {
             let result = match wanted {
                 Wanted::Success => reply.map(drop),
                 Wanted::SuccessOrMissing => missing_is_done(reply),
-                Wanted::SuccessOrExists if reply == Err(Refusal::Exists.into()) => Ok(()),
-                Wanted::SuccessOrExists => reply.map(drop),
+                Wanted::Watch(_) if reply == Err(Refusal::Exists.into()) => Ok(()),
+                Wanted::Watch(token) => {
+                    if reply.is_err() {
+                        self.connection.forget_events(Some(token));
+                    }
+                    reply.map(drop)
+                }
             };
             if matches!(result, Err(error) if error.is_fatal()) {
                 return result;

@@ -213,9 +213,14 @@ fn a_watch_is_set_beside_a_transaction_and_one_that_is_there_stays() {
             let end = server.serve(Kind::TransactionEnd, b"OK\0");
             let commit: &[u8] = if matches!(refusal, Some("ENOSPC")) { b"F\0" } else { b"T\0" };
             assert_eq!(end.payload, commit);
+            server.event("backend/vbd/5/51808/state", &token.to_string());
+            server.serve(Kind::Read, b"in step");
         });
         let watched = client.transaction(|tx| tx.watch(&vbd().back_node(BackNode::State), token));
         assert_eq!(watched, expected);
+        // An event of a watch that was refused is nobody's.
+        assert_eq!(client.read(&OwnPath::qpen()).unwrap(), b"in step");
+        assert_eq!(client.next_event().map(|event| event.token), expected.is_ok().then_some(token));
         server.join().unwrap();
     }
 }
