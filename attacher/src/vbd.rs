@@ -37,7 +37,7 @@ pub fn connect(
     let written = client.transaction(|transaction| {
         transaction.watch(&path(place).back_node(BackNode::State), token(place))?;
         let checks = Checks::ask(transaction, place)?;
-        // Nothing of this is there before the transaction ends, which it does not when a check fails.
+        // Nobody sees any of this before the commit, and when a check fails there is none.
         write_keys(transaction, place.domid, attachment)?;
         write_front(transaction, place)?;
         write_back(transaction, place, attachment, backing)?;
@@ -90,29 +90,20 @@ impl Checks {
     }
 }
 
-/// What is at the path of a back end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    /// A device that somebody has made.
-    Device,
-    /// Nodes that the kernel has written after the device was removed: it was just connecting it then. As long as they
-    /// are there the kernel does not let go of the device.
-    Remains,
-}
-
-fn find(transaction: &mut Transaction<'_>, place: Place) -> Result<Found, Error> {
+/// Whether there is a back end of nodes alone that the kernel has written after the device was removed: it was just
+/// connecting it then. As long as they are there the kernel does not let go of the device.
+fn is_remains(transaction: &mut Transaction<'_>, place: Place) -> Result<bool, Error> {
     let vbd = path(place);
     if missing_is_none(transaction.directory(&vbd.back()))?.is_none() {
-        return Ok(Found::Nothing);
+        return Ok(false);
     }
     // Whoever makes a device writes these; the kernel never does.
     for node in [BackNode::Frontend, BackNode::Params] {
         if missing_is_none(transaction.read(&vbd.back_node(node)))?.is_some() {
-            return Ok(Found::Device);
+            return Ok(false);
         }
     }
-    Ok(Found::Remains)
+    Ok(true)
 }
 
 /// Removes what the kernel has written after a device was removed, and says whether there was such a thing. A device
@@ -126,7 +117,7 @@ pub fn sweep(client: &mut Client, place: Place) -> Result<bool, Trouble> {
         return Ok(false);
     }
     let swept = client.transaction(|transaction| {
-        let remains = find(transaction, place)? == Found::Remains;
+        let remains = is_remains(transaction, place)?;
         if remains {
             transaction.rm(&path(place).back())?;
             remove_list_if_empty(transaction, place.domid)?;
