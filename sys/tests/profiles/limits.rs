@@ -69,7 +69,17 @@ fn on_an_initramfs() {
         let root = format!("/proc/{}/root/", probe.child.pid());
         assert_eq!(std::fs::read_dir(root).unwrap().count(), 0, "{}", profile.process);
         drop(probe);
-        let stopped = ["execve", "openat", "chroot", "mount", "unshare", "setns"].map(|act| (act, true));
+        let stopped = [
+            #[cfg(target_arch = "x86_64")]
+            "open",
+            "openat",
+            "execve",
+            "chroot",
+            "mount",
+            "unshare",
+            "setns",
+        ]
+        .map(|act| (act, true));
         for (act, by_filter) in stopped.into_iter().chain(acts::REFUSED.iter().map(|act| (*act, false))) {
             let words = ["on-an-initramfs", act];
             let ended = start_in(&folders.granted(), profile, &words, |spawn| spawn.start().unwrap()).end();
