@@ -20,7 +20,7 @@ const SKIPPED_FILE_ENV: &str = "QFILEXCHG_SKIPPED";
 
 /// The scenarios of xen-lab/ that every run has time for; `cargo xtask xen-test` runs all.
 const SCENARIOS: &str = "a_tree_arrives_whole_and_nothing_is_left,no_process_reaches_the_hypervisor,\
-    a_daemon_killed_while_it_waits_comes_back,two_transfers_in_opposite_directions";
+    a_daemon_killed_while_it_waits_comes_back,two_transfers_in_opposite_directions,both_kernels_mount";
 
 /// Runs everything; goes on after a failure, so that one run shows all of them.
 pub fn main() -> Outcome<()> {
