@@ -7,18 +7,15 @@
 //!
 //! Everything that is compared is seen by the same eyes, so that the way from a guest's act to here counts alike.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::store::{ERROR, READ, Store, WATCH, WATCH_EVENT};
+
 /// Where both xenstored listen.
 const XENSTORED: &str = "/run/xenstored/socket";
-/// Message types of xenstore (xen/io/xs_wire.h).
-const READ: u32 = 2;
-const WATCH: u32 = 4;
-const WATCH_EVENT: u32 = 15;
-const ERROR: u32 = 16;
 /// Beneath it is what is of interest: guests' nodes, and dom0's back ends.
 const ALL: &str = "/local/domain";
 /// How long a measurement may take.
@@ -49,42 +46,15 @@ impl Event {
     }
 }
 
-struct Store {
-    socket: UnixStream,
-}
-
-impl Store {
-    fn send(&mut self, kind: u32, payload: &[u8]) -> io::Result<()> {
-        let mut message = Vec::new();
-        let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
-        for word in [kind, 1, 0, length] {
-            message.extend(word.to_ne_bytes());
-        }
-        message.extend(payload);
-        self.socket.write_all(&message)
-    }
-
-    fn receive(&mut self) -> io::Result<(u32, Vec<u8>)> {
-        let mut header = [0; 16];
-        self.socket.read_exact(&mut header)?;
-        let word = |at: usize| {
-            let bytes = header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-            bytes.map(u32::from_ne_bytes).unwrap_or_default()
-        };
-        let mut payload = vec![0; usize::try_from(word(12)).unwrap_or_default()];
-        self.socket.read_exact(&mut payload)?;
-        Ok((word(0), payload))
-    }
-}
-
 /// Runs the script and prints what happens.
 ///
 /// # Errors
 /// The socket's, or time is over.
 pub fn run(end: &str, script: &str, wanted: &[&str]) -> io::Result<()> {
     let (end_path, end_value) = end.split_once('=').ok_or_else(|| io::Error::other("END is PATH=VALUE"))?;
-    let mut store = Store { socket: UnixStream::connect(XENSTORED)? };
-    store.socket.set_read_timeout(Some(PATIENCE))?;
+    let socket = UnixStream::connect(XENSTORED)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut store = Store(socket);
     store.send(WATCH, format!("{ALL}\0t\0").as_bytes())?;
     // Its answer, and the event that each new watch begins with, in either order.
     store.receive()?;

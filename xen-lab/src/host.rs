@@ -59,6 +59,8 @@ impl Running {
     }
 }
 
+/// Memory of a guest, in MiB, when nothing else is said.
+pub const GUEST_MIB: u32 = 192;
 /// The shipped configuration, as dom0/installed changes it.
 const CONFIGURATION: &str = "/etc/qfilexchgd/qfilexchgd.toml";
 
@@ -217,11 +219,11 @@ impl Lab {
 
     /// Makes a guest that is not there.
     pub fn create(&mut self, guest: &str) {
-        self.create_with(guest, "");
+        self.create_with(guest, GUEST_MIB);
     }
 
     /// Makes a guest that is not there with this much memory, in MiB.
-    pub fn create_with(&mut self, guest: &str, memory_mib: &str) {
+    pub fn create_with(&mut self, guest: &str, memory_mib: u32) {
         let made = self.dom0(&format!("/lab/new-guest {guest} {memory_mib}"));
         self.guests.insert(guest.to_owned(), made.trim().parse().expect("a domain number"));
     }

@@ -19,6 +19,7 @@ mod machine;
 mod product;
 mod runner;
 pub mod scenarios;
+pub mod store;
 pub mod waits;
 pub mod wire;
 

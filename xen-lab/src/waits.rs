@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -13,12 +13,12 @@ use std::path::Path;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
+use crate::store::{Store, WRITE};
+
 /// How a guest reaches xenstored.
 const XENBUS: &str = "/dev/xen/xenbus";
 /// Where udev writes what it knows of a device, by a name of type, major and minor number (systemd's sd-device).
 const UDEV_DATA: &str = "/run/udev/data";
-/// Message type of xenstore (xen/io/xs_wire.h).
-const WRITE: u32 = 11;
 /// Major number of `xvdX`; 16 minor numbers for each letter (Linux, Documentation/admin-guide/devices.txt).
 const MAJOR: u32 = 202;
 
@@ -42,16 +42,12 @@ fn appears(watching: &OwnedFd, name: &str) -> io::Result<()> {
 }
 
 /// Writes a node of the guest's own, and takes xenstored's answer.
-fn write(store: &mut File, path: &str, value: &str) -> io::Result<()> {
-    let payload = format!("{path}\0{value}");
-    let mut message = Vec::new();
-    for word in [WRITE, 1, 0, u32::try_from(payload.len()).map_err(io::Error::other)?] {
-        message.extend(word.to_ne_bytes());
+fn write(store: &mut Store<File>, path: &str, value: &str) -> io::Result<()> {
+    store.send(WRITE, format!("{path}\0{value}").as_bytes())?;
+    match store.receive()? {
+        (WRITE, _) => Ok(()),
+        (_, refusal) => Err(io::Error::other(format!("{path}: {}", refusal.escape_ascii()))),
     }
-    message.extend(payload.as_bytes());
-    store.write_all(&message)?;
-    // A header, and `OK` with its NUL.
-    store.read_exact(&mut [0; 19])
 }
 
 /// Waits, and says so.
@@ -60,7 +56,7 @@ fn write(store: &mut File, path: &str, value: &str) -> io::Result<()> {
 /// The device is there already, or the kernel's.
 pub fn run(device: &str, mark: &str) -> io::Result<()> {
     let udev = udev_name(device).ok_or_else(|| io::Error::other("no device of Xen"))?;
-    let mut store = OpenOptions::new().read(true).write(true).open(XENBUS)?;
+    let mut store = Store(OpenOptions::new().read(true).write(true).open(XENBUS)?);
     let nodes = inotify::init(CreateFlags::empty())?;
     inotify::add_watch(&nodes, "/dev", WatchFlags::CREATE)?;
     let rules = inotify::init(CreateFlags::empty())?;

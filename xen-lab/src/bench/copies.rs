@@ -7,13 +7,13 @@ use crate::host::Lab;
 /// What is copied, in MiB.
 const COPY_MIB: u64 = 64;
 /// What the guests need for it, who have nothing but memory: half of it is for files.
-const GUEST_MIB: &str = "512";
+const ROOMY_MIB: u32 = 512;
 
 /// Our tools on both sides against `dd`, through the same devices.
 pub fn run(lab: &mut Lab) {
     for guest in ["g1", "g2"] {
         lab.destroy(guest);
-        lab.create_with(guest, GUEST_MIB);
+        lab.create_with(guest, ROOMY_MIB);
     }
     lab.start_daemon("copy * * allow\n");
     lab.guest(

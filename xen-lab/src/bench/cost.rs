@@ -1,13 +1,12 @@
 //! What one request costs dom0, with few guests and with many.
 
-use crate::host::Lab;
+use crate::host::{GUEST_MIB, Lab};
 
 /// Requests in each measurement.
 const REQUESTS: u32 = 100;
 /// Numbers of guests; after them, as many as there is memory for.
 const GUESTS: [usize; 2] = [2, 8];
-/// What a guest needs, in MiB, and what is left over.
-const GUEST_MIB: u32 = 192;
+/// What is left over when there is room for no other guest, in MiB.
 const SPARE_MIB: u32 = 64;
 /// Processes of the daemon, and xenstored for comparison.
 const PROCESSES: [&str; 5] = ["xs-gate", "xs-monitor", "broker", "attacher", "xenstored"];

@@ -38,9 +38,10 @@ const GUEST_SCRIPTS: [(&str, &str); 3] = [
 ];
 
 /// What the agent is made from.
-const AGENT_SOURCES: [&str; 4] = [
+const AGENT_SOURCES: [&str; 5] = [
     include_str!("../bin/lab-agent.rs"),
     include_str!("../clock.rs"),
+    include_str!("../store.rs"),
     include_str!("../waits.rs"),
     include_str!("../wire.rs"),
 ];
