@@ -65,8 +65,9 @@ pub enum SandboxError {
         /// The kernel's answer.
         errno: Errno,
     },
-    /// The Landlock rules could not be made or applied.
-    #[error("landlock failed: {0}: a kernel with Landlock ABI 2 (Linux 5.19) is needed, with lsm=landlock")]
+    /// The Landlock rules could not be made or applied. The crate's words come last: they list every right, and a
+    /// report is cut off.
+    #[error("landlock failed: a kernel with Landlock ABI 2 (Linux 5.19) is needed, with lsm=landlock: {0}")]
     Landlock(String),
     /// A rule of the profile names a descriptor that is not there.
     #[error("the landlock rule for descriptor {0} has no such descriptor: correct the profile")]
