@@ -30,6 +30,8 @@ const QEMU: &str = "qemu-system-x86_64";
 pub struct Options {
     /// `xenstored`, or `oxenstored`.
     pub xenstored: &'static str,
+    /// Further words of the command line of dom0's Linux, a comma as two; empty for none.
+    pub linux: &'static str,
     /// The guests that are there at the start.
     pub guests: &'static [&'static str],
     /// Memory of the machine, in MiB.
@@ -46,7 +48,8 @@ impl Default for Options {
     fn default() -> Self {
         let guests = &["g1", "g2"];
         let memory_mib = MEMORY_MIB;
-        Self { xenstored: "xenstored", guests, memory_mib, resume: true, save: false, shell: false }
+        let xenstored = "xenstored";
+        Self { xenstored, linux: "", guests, memory_mib, resume: true, save: false, shell: false }
     }
 }
 
@@ -81,7 +84,7 @@ impl Machine {
 
     /// Where such a machine is kept when it was saved.
     pub fn saved(image: &Image, options: &Options) -> PathBuf {
-        image.state(&format!("{}-{}", options.xenstored, options.guests.join("-")))
+        image.state(&format!("{}-{}{}", options.xenstored, options.guests.join("-"), options.linux))
     }
 
     /// What Xen and dom0 have printed.
@@ -106,9 +109,10 @@ impl Machine {
         // A comma separates the parts of this option; two mean one.
         let guests = options.guests.join(",,");
         let linux = format!(
-            "{} console=hvc0 mitigations=off quiet lab.xenstored={} lab.guests={guests},{}",
+            "{} console=hvc0 mitigations=off quiet lab.xenstored={} lab.guests={guests} {},{}",
             image.linux().display(),
             options.xenstored,
+            options.linux,
             image.dom0().display()
         );
         // It must not outlive the tests, however these end.

@@ -7,7 +7,7 @@ use crate::LabError;
 use crate::host::Lab;
 use crate::machine::Options;
 use crate::product::Product;
-use crate::scenarios::{ALL, Scenario};
+use crate::scenarios::{ALL, LABS, Scenario};
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -27,22 +27,25 @@ impl Summary {
     }
 }
 
-/// Runs all scenarios whose names contain one of the parts of `filter`; each xenstored has a lab of its own.
+/// Runs all scenarios whose names contain one of the parts of `filter`; each xenstored and each kernel has a lab of its
+/// own.
 #[must_use]
 pub fn run_all(product: &Product, options: &Options, filter: &str) -> Summary {
     let mut summary = Summary::default();
-    for xenstored in ["xenstored", "oxenstored"] {
+    for (xenstored, linux) in LABS {
         let wanted: Vec<&Scenario> = ALL
             .iter()
-            .filter(|scenario| scenario.xenstored == xenstored && is_wanted(scenario.name, filter))
+            .filter(|scenario| (scenario.xenstored, scenario.linux) == (xenstored, linux))
+            .filter(|scenario| is_wanted(scenario.name, filter))
             .collect();
         if wanted.is_empty() {
             continue;
         }
         let begin = Instant::now();
-        match Lab::start(product, &Options { xenstored, ..options.clone() }) {
+        match Lab::start(product, &Options { xenstored, linux, ..options.clone() }) {
             Ok(mut lab) => {
-                println!("the lab is up after {:.1} s, with {xenstored}", begin.elapsed().as_secs_f32());
+                let seconds = begin.elapsed().as_secs_f32();
+                println!("the lab is up after {seconds:.1} s, with {xenstored} {linux}");
                 run_in(&mut lab, product, &wanted, &mut summary);
             }
             Err(error) => {

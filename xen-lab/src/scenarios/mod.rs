@@ -6,6 +6,7 @@ mod copy;
 mod crash;
 pub mod disposable;
 mod hostile;
+mod kernel;
 mod many;
 mod mounts;
 mod vanish;
@@ -18,19 +19,30 @@ pub struct Scenario {
     pub name: &'static str,
     /// In whose lab it runs: that with `xenstored`, or with `oxenstored`.
     pub xenstored: &'static str,
+    /// The words on the command line of dom0's Linux that it needs.
+    pub linux: &'static str,
     /// What happens.
     pub run: fn(&mut Lab),
 }
 
 /// A scenario that runs with C xenstored, as most.
 const fn plain(name: &'static str, run: fn(&mut Lab)) -> Scenario {
-    Scenario { name, xenstored: "xenstored", run }
+    Scenario { name, xenstored: "xenstored", linux: "", run }
 }
 
 /// One that runs with the other xenstored.
 const fn ocaml(name: &'static str, run: fn(&mut Lab)) -> Scenario {
-    Scenario { name, xenstored: "oxenstored", run }
+    Scenario { name, xenstored: "oxenstored", linux: "", run }
 }
+
+/// One whose dom0 has a kernel without Landlock.
+const fn without_landlock(name: &'static str, run: fn(&mut Lab)) -> Scenario {
+    Scenario { name, xenstored: "xenstored", linux: kernel::WITHOUT_LANDLOCK, run }
+}
+
+/// The labs in which they run: the xenstored and the words for Linux of each.
+pub const LABS: [(&str, &str); 3] =
+    [("xenstored", ""), ("oxenstored", ""), ("xenstored", kernel::WITHOUT_LANDLOCK)];
 
 /// All of them, in the order in which they run. Those that destroy guests come last: the next one has to wait for new
 /// guests.
@@ -64,4 +76,5 @@ pub const ALL: &[Scenario] = &[
     plain("what_an_earlier_run_left_is_cleared_away", attach::what_an_earlier_run_left_is_cleared_away),
     ocaml("oxenstored_a_tree_arrives_whole", copy::a_tree_arrives_whole),
     ocaml("oxenstored_the_key_comes_back", hostile::the_key_comes_back),
+    without_landlock("without_landlock_the_start_is_refused_with_the_reason", kernel::landlock_is_required),
 ];
