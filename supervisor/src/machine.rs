@@ -13,6 +13,8 @@
 //! A dialog whose display is missing is no failure: it does not count, and is tried again from time to time while the
 //! daemon serves. So is a notifier without its bus.
 //!
+//! A broker that cannot enter its sandbox before any has served ends the daemon: the next one could not either.
+//!
 //! A unit that was started anew more than [`RESTARTS_MAX`] times within [`RESTART_WINDOW_MS`] ends the daemon.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 use protocol::dialog::EXIT_NO_DISPLAY;
 use protocol::notify::EXIT_NO_BUS;
 use protocol::supervise::{Ending, Role, SupervisorNotice, SupervisorOrder};
+use sys::worker::EXIT_SANDBOX;
 
 /// Most restarts of one unit within [`RESTART_WINDOW_MS`]. One more, and the daemon gives up.
 pub const RESTARTS_MAX: usize = 20;
@@ -132,6 +135,8 @@ pub enum Action {
     NotifyStopping,
     /// Give up: this unit ended too often.
     GiveUp(Unit),
+    /// Give up: on this machine the broker cannot be confined.
+    Refuse,
     /// Everything is over.
     Exit,
 }
@@ -176,6 +181,8 @@ pub struct Wanted {
 pub struct Machine {
     wanted: Wanted,
     phase: Phase,
+    /// Whether requests were served at any time.
+    has_served: bool,
     lives: BTreeMap<Role, Life>,
     /// When each unit was started anew, oldest first, at most [`RESTARTS_MAX`] of each.
     restarts_ms: BTreeMap<Unit, VecDeque<u64>>,
@@ -188,7 +195,15 @@ impl Machine {
     #[must_use]
     pub fn new(wanted: Wanted) -> Self {
         let (lives, restarts_ms, retries) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { wanted, phase: Phase::Serving, lives, restarts_ms, retries }
+        Self { wanted, phase: Phase::Serving, has_served: false, lives, restarts_ms, retries }
+    }
+
+    /// Whether this end of a process says that the daemon cannot run on this machine. A broker that has served has been
+    /// in its sandbox, and what it says at its end is not believed.
+    #[must_use]
+    pub fn is_refused(&self, role: Role, how: Ending) -> bool {
+        let has_no_sandbox = how == Ending::Code(i32::from(EXIT_SANDBOX));
+        role == Role::Broker && has_no_sandbox && !self.has_served && self.phase != Phase::Stopping
     }
 
     /// When [`Event::Tick`] is due.
@@ -223,7 +238,10 @@ impl Machine {
             // A broker cannot ask for its own restart: it would end itself. One that asks is broken.
             (_, SupervisorOrder::Restart { role: role @ Role::Broker })
             | (Phase::Serving, SupervisorOrder::Restart { role }) => self.kill(role, actions),
-            (Phase::Serving, SupervisorOrder::Ready) => actions.push(Action::NotifyReady),
+            (Phase::Serving, SupervisorOrder::Ready) => {
+                self.has_served = true;
+                actions.push(Action::NotifyReady);
+            }
             // The watchdog's, not this machine's.
             (_, SupervisorOrder::Alive { .. }) => {}
             // Said before the broker was ended.
@@ -246,6 +264,7 @@ impl Machine {
     fn ended(&mut self, role: Role, how: Ending, now_ms: u64, actions: &mut Vec<Action>) {
         self.lives.remove(&role);
         match self.phase {
+            _ if self.is_refused(role, how) => actions.push(Action::Refuse),
             Phase::Serving if role == Role::Broker => {
                 self.phase = Phase::Renewing;
                 self.kill_workers(actions);

@@ -49,6 +49,11 @@ pub enum RunError {
         RESTART_WINDOW_MS / 1000
     )]
     EndsAgainAndAgain(Unit),
+    /// The broker cannot be confined.
+    #[error(
+        "no process of the daemon can be confined on this machine, so it does not begin: see the lines above"
+    )]
+    NoSandbox,
     /// What runs the toolstack's commands cannot be started again from within the sandbox.
     #[error("dvm-runner ended ({0}), and can be started only with the whole daemon: giving up")]
     RunnerEnded(Ended),
@@ -163,6 +168,7 @@ impl Supervisor<'_> {
                 self.notify(notify::STOPPING);
             }
             Action::GiveUp(unit) => return Err(RunError::EndsAgainAndAgain(unit)),
+            Action::Refuse => return Err(RunError::NoSandbox),
             Action::Exit => return Ok(Turn::Over),
         }
         Ok(Turn::On)
@@ -324,26 +330,34 @@ impl Supervisor<'_> {
     fn reap(&mut self, role: Role) -> Result<(), RunError> {
         let Some(child) = self.children.get_mut(&role) else { return Ok(()) };
         let Some(ended) = child.try_wait().map_err(io_error("waiting for a worker"))? else { return Ok(()) };
+        let how = match ended {
+            Ended::Code(code) => Ending::Code(code),
+            Ended::Signal(signal) => Ending::Signal(signal),
+        };
+        let is_refused = self.machine.is_refused(role, how);
         if !self.killed.remove(&role) {
-            let what_now =
-                if role == Role::Broker { "everything is started anew" } else { "it is started anew" };
+            let what_now = what_now(role, is_refused);
             let text = format!("{role} (process {}) ended: {ended}; {what_now}", child.pid());
             self.told.log.line(Level::Error, &Note::about_process(Happened::ProcessEnded, role, text));
         }
         self.children.remove(&role);
         if role == Role::Broker {
             self.broker = None;
-            if !self.is_ending {
+            if !self.is_ending && !is_refused {
                 self.notify(notify::RENEWING);
             }
         }
-        let how = match ended {
-            Ended::Code(code) => Ending::Code(code),
-            Ended::Signal(signal) => Ending::Signal(signal),
-        };
         self.events.push_back(Event::Ended { role, how });
         Ok(())
     }
+}
+
+/// What follows the end of a process.
+fn what_now(role: Role, is_refused: bool) -> &'static str {
+    if is_refused {
+        return "the daemon ends";
+    }
+    if role == Role::Broker { "everything is started anew" } else { "it is started anew" }
 }
 
 fn io_error(tried: &'static str) -> impl FnOnce(io::Error) -> RunError {

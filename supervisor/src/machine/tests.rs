@@ -191,6 +191,26 @@ fn a_broker_that_ends_too_often_ends_the_daemon() {
     }
 }
 
+fn end_without_sandbox(machine: &mut Machine, role: Role) -> Vec<Action> {
+    machine.step(Event::Ended { role, how: Ending::Code(i32::from(EXIT_SANDBOX)) }, 1)
+}
+
+#[test]
+fn a_broker_that_cannot_be_confined_ends_a_daemon_that_has_not_served() {
+    assert_eq!(end_without_sandbox(&mut serving(), Role::Broker), [Action::Refuse]);
+    // In an order in which a worker ended first.
+    let mut machine = serving();
+    let actions = end_without_sandbox(&mut machine, Role::Attacher);
+    assert_eq!(actions.last(), Some(&Action::Start(Unit::Attacher)));
+    assert_eq!(end_without_sandbox(&mut machine, Role::Broker), [Action::Refuse]);
+    // The code is not believed afterwards, and nothing is refused that is told to end.
+    for event in [Event::Order(SupervisorOrder::Ready), Event::Terminate] {
+        let mut machine = serving();
+        machine.step(event, 1);
+        assert!(!end_without_sandbox(&mut machine, Role::Broker).contains(&Action::Refuse));
+    }
+}
+
 fn end_without_display(machine: &mut Machine, now_ms: u64) -> Vec<Action> {
     let how = Ending::Code(i32::from(EXIT_NO_DISPLAY));
     machine.step(Event::Ended { role: Role::Dialog, how }, now_ms)
@@ -284,7 +304,7 @@ fn any_order_of_events_keeps_the_processes_in_order() {
                     }
                     Action::Kill(role) => assert_eq!(lives.insert(role, false), Some(true), "{role}"),
                     Action::Tell(_) => assert!(lives.contains_key(&Role::Broker)),
-                    Action::GiveUp(_) | Action::Exit => over = true,
+                    Action::GiveUp(_) | Action::Refuse | Action::Exit => over = true,
                     Action::NotifyReady | Action::NotifyStopping => {}
                 }
             }
