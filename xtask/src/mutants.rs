@@ -30,6 +30,8 @@ struct Mutant {
     /// Which of the package's tests are built: the options of cargo.
     target: String,
     test: String,
+    /// What the test says then, if it can fail for more than one reason.
+    says: Option<String>,
     /// Packages whose programs the test needs besides.
     #[serde(default)]
     needs: Vec<String>,
@@ -38,9 +40,10 @@ struct Mutant {
 /// How a mutant came out.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    Killed,
+    /// With the line that says why, if one was asked for.
+    Killed(Option<String>),
     Survived,
-    /// It does not build, or the test did not run.
+    /// It does not build, or the test did not run, or failed for another reason.
     Unclear(String),
 }
 
@@ -64,12 +67,13 @@ pub fn main(arguments: &mut Parser) -> Outcome<()> {
     for mutant in list()?.into_iter().filter(is_wanted) {
         let fate = mutant.play(&tree, &folder.join("target"))?;
         let word = match &fate {
-            Fate::Killed => "fails".to_owned(),
+            Fate::Killed(None) => "fails".to_owned(),
+            Fate::Killed(Some(why)) => format!("fails: {why}"),
             Fate::Survived => "PASSES".to_owned(),
             Fate::Unclear(why) => format!("UNCLEAR: {why}"),
         };
         println!("| {} | `{}` | `{}` | {word} |", mutant.what, mutant.file.display(), mutant.test);
-        alive = alive.saturating_add(usize::from(fate != Fate::Killed));
+        alive = alive.saturating_add(usize::from(!matches!(fate, Fate::Killed(_))));
     }
     if alive == 0 {
         Ok(())
@@ -148,7 +152,7 @@ impl Mutant {
         }
         let words =
             ["-p", &self.package].into_iter().chain(self.target.split(' ')).chain([self.test.as_str()]);
-        Ok(fate(&self.test, &cargo(tree, target, &["test"], words)?))
+        Ok(fate(&self.test, self.says.as_deref(), &cargo(tree, target, &["test"], words)?))
     }
 }
 
@@ -172,7 +176,7 @@ fn cargo<'w>(
 }
 
 /// What the output of `cargo test` says of this one test.
-fn fate(test: &str, output: &str) -> Fate {
+fn fate(test: &str, says: Option<&str>, output: &str) -> Fate {
     let verdict = |word: &str| {
         output.lines().any(|line| {
             let name = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(word));
@@ -180,7 +184,11 @@ fn fate(test: &str, output: &str) -> Fate {
         })
     };
     if verdict(" ... FAILED") {
-        Fate::Killed
+        let Some(says) = says else { return Fate::Killed(None) };
+        match output.lines().find(|line| line.contains(says)) {
+            Some(line) => Fate::Killed(Some(line.to_owned())),
+            None => Fate::Unclear(format!("it fails, and does not say: {says}")),
+        }
     } else if verdict(" ... ok") {
         Fate::Survived
     } else {
@@ -211,15 +219,25 @@ mod tests {
                 mutant.what,
                 mutant.test
             );
+            let is_said = mutant.says.as_ref().is_none_or(|says| sources.contains(says.as_str()));
+            assert!(is_said, "{}: no test says {:?}", mutant.what, mutant.says);
         }
     }
 
     #[test]
     fn a_test_that_did_not_run_kills_nothing() {
-        assert_eq!(fate("a_b", "test x::a_b ... FAILED\n"), Fate::Killed);
-        assert_eq!(fate("a_b", "test a_b ... ok\n"), Fate::Survived);
+        assert_eq!(fate("a_b", None, "test x::a_b ... FAILED\n"), Fate::Killed(None));
+        assert_eq!(fate("a_b", None, "test a_b ... ok\n"), Fate::Survived);
         for output in ["", "test c_a_b ... FAILED\n", "test a_b_c ... FAILED\n", "running 0 tests\n"] {
-            assert!(matches!(fate("a_b", output), Fate::Unclear(_)), "{output}");
+            assert!(matches!(fate("a_b", None, output), Fate::Unclear(_)), "{output}");
         }
+    }
+
+    #[test]
+    fn a_test_that_fails_for_another_reason_kills_nothing() {
+        let output = "test a_b ... FAILED\n\nafter 3 steps: that it rains\n";
+        let why = Fate::Killed(Some("after 3 steps: that it rains".to_owned()));
+        assert_eq!(fate("a_b", Some("that it rains"), output), why);
+        assert!(matches!(fate("a_b", Some("that it snows"), output), Fate::Unclear(_)));
     }
 }

@@ -27,6 +27,13 @@ fn two(name: &'static str, asks: [u8; 2], budget: Budget) -> Config {
     }
 }
 
+/// A VM that sends one pendrive after the other, and a dialog that says yes to a question that is settled.
+fn late(name: &'static str, asks: [u8; 2]) -> Config {
+    let [first, second] = asks;
+    let guests = vec![guest(first, &[Want::New, Want::Send(2)]), guest(second, &[Want::Umount])];
+    Config { guests, ..two(name, [0, 0], Budget { repeats: 1, ..CALM }) }
+}
+
 /// Two VMs that send to a third.
 fn three(name: &'static str, asks: [u8; 3], budget: Budget) -> Config {
     let [first, second, third] = asks;
@@ -72,6 +79,8 @@ pub fn small() -> Vec<Config> {
         two("two-broker", [2, 2], Budget { broker_crashes: 1, ..CALM }),
         two("two-control", [2, 1], Budget { controls: 1, repeats: 1, ..CALM }),
         two("two-deaths", [2, 2], Budget { deaths: 1, failures: 1, ..CALM }),
+        late("two-late", [3, 1]),
+        Config { person_refuses: false, ..late("two-late-yes", [4, 1]) },
         three("three-calm", [2, 2, 1], Budget { delays: 1, ..CALM }),
         disposable("disposable-calm", [3, 0, 3], CALM),
         disposable("disposable-deaths", [2, 0, 2], Budget { deaths: 1, delays: 1, ..CALM }),

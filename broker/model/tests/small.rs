@@ -36,6 +36,16 @@ fn two_vms_keep_every_property_when_one_dies_and_an_order_fails() {
 }
 
 #[test]
+fn two_vms_keep_every_property_when_a_dialog_answers_what_is_settled() {
+    holds("two-late");
+}
+
+#[test]
+fn a_yes_counts_once_when_a_dialog_says_it_again() {
+    holds("two-late-yes");
+}
+
+#[test]
 fn two_vms_that_send_to_a_third_keep_every_property() {
     holds("three-calm");
 }
