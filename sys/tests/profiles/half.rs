@@ -5,6 +5,7 @@ use std::io::Read;
 use sys::profile::Profile;
 use sys::spawn::Ended;
 
+use crate::probe::WITH_STEP_REFUSED;
 use crate::under_profiles::{start, start_supervisor};
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -71,7 +72,7 @@ fn ends_early(step: &str, ended: Ended) -> bool {
 }
 
 fn words(number: i64) -> [String; 2] {
-    ["with-step-refused".to_owned(), number.to_string()]
+    [WITH_STEP_REFUSED.to_owned(), number.to_string()]
 }
 
 fn a_worker_does_not_begin() {

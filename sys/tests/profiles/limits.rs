@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sys::spawn::Ended;
 
-use crate::probe::EXIT_REFUSED;
+use crate::probe::{EXIT_REFUSED, ON_AN_INITRAMFS};
 use crate::under_profiles::{Probe, start, start_in, workers};
 use crate::{ORDINARY_ID, acts};
 
@@ -62,7 +62,7 @@ fn on_an_initramfs() {
     let folders = Folders::new("initramfs");
     for profile in workers() {
         let mut whole = start(profile, &["report-and-wait"]);
-        let mut probe = start(profile, &["on-an-initramfs", "report-and-wait"]);
+        let mut probe = start(profile, &[ON_AN_INITRAMFS, "report-and-wait"]);
         assert!(whole.is_ready(profile) && probe.is_ready(profile), "{}", profile.process);
         // Whether the old root is still there cannot be told from what the process can reach.
         assert_eq!((mounts(&whole), mounts(&probe)), (1, 1), "{}", profile.process);
@@ -81,7 +81,7 @@ fn on_an_initramfs() {
         ]
         .map(|act| (act, true));
         for (act, by_filter) in stopped.into_iter().chain(acts::REFUSED.iter().map(|act| (*act, false))) {
-            let words = ["on-an-initramfs", act];
+            let words = [ON_AN_INITRAMFS, act];
             let ended = start_in(&folders.granted(), profile, &words, |spawn| spawn.start().unwrap()).end();
             let refused = !by_filter && ended == Ended::Code(i32::from(EXIT_REFUSED));
             assert!(refused || ended.is_violation(), "{} {act}: {ended}", profile.process);

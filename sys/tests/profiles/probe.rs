@@ -14,13 +14,17 @@ pub const EXIT_REFUSED: u8 = 51;
 /// The act is unknown.
 const EXIT_UNKNOWN: u8 = 52;
 
+/// Acts before which the probe puts itself under a filter that refuses one call.
+pub const ON_AN_INITRAMFS: &str = "on-an-initramfs";
+pub const WITH_STEP_REFUSED: &str = "with-step-refused";
+
 /// What the probe sends when it is in its sandbox.
 pub const READY: &[u8] = b"ready";
 
 /// `profile-probe PROFILE ACT [ARGUMENT]`.
 pub fn run(args: &[String]) -> ! {
     let [_, name, act, rest @ ..] = args else { sys::worker::exit(EXIT_UNKNOWN) };
-    if let ("on-an-initramfs", [act, rest @ ..]) = (act.as_str(), rest) {
+    if let (ON_AN_INITRAMFS, [act, rest @ ..]) = (act.as_str(), rest) {
         // What the kernel says of its first root.
         half::refuse(u32::try_from(libc::SYS_pivot_root).unwrap(), libc::EINVAL);
         run(&[&[args[0].clone(), name.clone(), act.clone()], rest].concat());
@@ -34,7 +38,7 @@ pub fn run(args: &[String]) -> ! {
             }
         });
     }
-    if act == "with-step-refused" {
+    if act == WITH_STEP_REFUSED {
         half::refuse(argument.parse().unwrap(), libc::EPERM);
     }
     let reporter: Option<sys::worker::Reporter> = if has_edge(profile) { Some(report) } else { None };
@@ -48,7 +52,7 @@ pub fn run(args: &[String]) -> ! {
             return under_profiles::start_and_hold();
         }
         if profile.descriptors.is_empty() {
-            if act == "with-step-refused" {
+            if act == WITH_STEP_REFUSED {
                 return 7;
             }
             return tried(act, argument);
@@ -63,7 +67,7 @@ pub fn run(args: &[String]) -> ! {
             "report-and-wait" => loop {
                 std::hint::spin_loop();
             },
-            "finish" | "with-step-refused" => 7,
+            "finish" | WITH_STEP_REFUSED => 7,
             "look-beside" => look_beside(&inherited.take("output").unwrap()),
             "use-images" => use_images(&inherited.take("images").unwrap()),
             _ => tried(act, argument),
@@ -77,6 +81,11 @@ fn tried(act: &str, argument: &str) -> u8 {
         Some(true) => EXIT_HAPPENED,
         Some(false) => EXIT_REFUSED,
     }
+}
+
+/// How many filters a probe with these words has before it enters its profile.
+pub fn filters_before_the_profile(words: &[&str]) -> usize {
+    usize::from(words.first().is_some_and(|act| [ON_AN_INITRAMFS, WITH_STEP_REFUSED].contains(act)))
 }
 
 /// The name of a profile for the probe: its place among all, since two may be those of one process.

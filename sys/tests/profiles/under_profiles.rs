@@ -38,6 +38,8 @@ pub const TESTS: &[(&str, fn())] = &[
 pub struct Probe {
     pub child: Child,
     pub edge: OwnedFd,
+    /// How many seccomp filters it is under when it is in its sandbox.
+    filters: usize,
 }
 
 pub fn is_root() -> bool {
@@ -76,6 +78,7 @@ pub fn start_in(
     }));
     let program = File::open(std::env::current_exe().unwrap()).unwrap();
     let place = probe::place(profile);
+    let filters = filters(std::process::id()) + probe::filters_before_the_profile(args) + 1;
     let args: Vec<&std::ffi::OsStr> =
         std::iter::once(place.as_str()).chain(args.iter().copied()).map(AsRef::as_ref).collect();
     // The nearest test of a change of accounts: only root can, and then the probe must be able to run its program.
@@ -89,7 +92,14 @@ pub fn start_in(
         account,
         namespaces: profile.namespaces,
     });
-    Probe { child, edge }
+    Probe { child, edge, filters }
+}
+
+/// How many seccomp filters a process is under.
+fn filters(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 pub fn edge() -> (OwnedFd, OwnedFd) {
@@ -105,15 +115,15 @@ impl Probe {
         buffer[..count].to_vec()
     }
 
-    /// Waits until it is in its sandbox: it says so, or the kernel does where it has no edge.
+    /// Waits until it is in its sandbox: it says so, or the kernel does where it has no edge. The filter of the profile
+    /// is the last step.
     pub fn is_ready(&mut self, profile: &Profile) -> bool {
         if has_edge(profile) {
             return self.receive() == READY;
         }
-        let status = format!("/proc/{}/status", self.child.pid());
         (0..500).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(10));
-            std::fs::read_to_string(&status).is_ok_and(|text| text.contains("Seccomp:\t2"))
+            filters(self.child.pid()) == self.filters
         })
     }
 
