@@ -14,7 +14,7 @@
 pub mod bench;
 pub mod clock;
 mod host;
-mod image;
+pub mod image;
 mod machine;
 mod product;
 mod runner;

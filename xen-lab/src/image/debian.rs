@@ -3,29 +3,44 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use sha2::{Digest, Sha256};
+
 use crate::LabError;
 
 /// The release: its Xen is 4.17, its Linux 6.1.
 const SUITE: &str = "bookworm";
-/// What is fetched, together with what it depends on.
-const PACKAGES: [&str; 16] = [
-    "linux-image-amd64",
-    "xen-hypervisor-4.17-amd64",
-    "xen-utils-4.17",
-    "xenstore-utils",
-    "udev",
-    "busybox-static",
-    "bash",
-    "coreutils",
-    "dosfstools",
-    "kmod",
-    "libgcc-s1",
-    "mount",
-    "strace",
-    "systemd-standalone-sysusers",
-    "systemd-standalone-tmpfiles",
-    "util-linux",
-];
+
+/// Packages that are fetched together with what they depend on.
+#[derive(Debug)]
+pub struct Packages {
+    /// Debian's name of the architecture.
+    pub architecture: &'static str,
+    /// Their names.
+    pub names: &'static [&'static str],
+}
+
+/// Those of the lab.
+pub const LAB: Packages = Packages {
+    architecture: "amd64",
+    names: &[
+        "linux-image-amd64",
+        "xen-hypervisor-4.17-amd64",
+        "xen-utils-4.17",
+        "xenstore-utils",
+        "udev",
+        "busybox-static",
+        "bash",
+        "coreutils",
+        "dosfstools",
+        "kmod",
+        "libgcc-s1",
+        "mount",
+        "strace",
+        "systemd-standalone-sysusers",
+        "systemd-standalone-tmpfiles",
+        "util-linux",
+    ],
+};
 /// What nobody reads in the lab.
 const LEFT_OUT: [&str; 3] = ["./usr/share/doc", "./usr/share/man", "./usr/share/locale"];
 /// How long fetching may take, in seconds: without a network this must not take long.
@@ -41,21 +56,31 @@ pub fn cache() -> Result<PathBuf, LabError> {
     Ok(folder)
 }
 
-/// The archive of all packages; made if it is not there yet.
-pub fn archive() -> Result<PathBuf, LabError> {
+impl Packages {
+    /// The name of their archive: another one for another list.
+    fn archive(&self) -> String {
+        let digest = Sha256::digest(self.names.join(" "));
+        let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("{SUITE}-{}-{short}.tar", self.architecture)
+    }
+}
+
+/// The archive of these packages; made if it is not there yet.
+pub fn archive(packages: &Packages) -> Result<PathBuf, LabError> {
     let folder = cache()?;
-    let archive = folder.join(format!("{SUITE}.tar"));
+    let archive = folder.join(packages.archive());
     let lock = std::fs::File::create(folder.join("lock")).map_err(LabError::at(&folder))?;
     lock.lock().map_err(LabError::at(&folder))?;
     if archive.is_file() {
         return Ok(archive);
     }
-    println!("fetching Debian's Xen and Linux");
+    println!("fetching Debian's packages for {}", packages.architecture);
     let new = folder.join("new.tar");
     let mut command = Command::new("timeout");
     // Unpacked only: no script of a package is run.
     command.args([FETCHING_S_MAX, "mmdebstrap", "--variant=extract", "--quiet"]);
-    command.arg(format!("--include={}", PACKAGES.join(",")));
+    command.arg(format!("--architectures={}", packages.architecture));
+    command.arg(format!("--include={}", packages.names.join(",")));
     command.args(["--aptopt=Acquire::http::Timeout \"20\"", "--aptopt=Acquire::Retries \"1\"", SUITE]);
     command.arg(&new).stdin(Stdio::null());
     let output = command.output().map_err(|error| LabError::Missing(format!("mmdebstrap: {error}")))?;
@@ -74,4 +99,19 @@ pub fn unpack(archive: &Path, folder: &Path) -> Result<(), LabError> {
     tar.arg("--extract").arg("--no-same-owner").arg("--file").arg(archive).arg("-C").arg(folder);
     tar.args(LEFT_OUT.map(|path| format!("--exclude={path}"))).arg("--exclude=./dev/*");
     crate::run(&mut tar, "unpacking Debian's packages").map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_list_has_another_archive() {
+        let name = |architecture, names| Packages { architecture, names }.archive();
+        let first = name("amd64", &["bash", "dash"]);
+        assert_eq!(first, name("amd64", &["bash", "dash"]));
+        assert!(first.starts_with("bookworm-amd64-") && first.ends_with(".tar"));
+        assert_ne!(first, name("arm64", &["bash", "dash"]));
+        assert_ne!(first, name("amd64", &["bash"]));
+    }
 }

@@ -1,7 +1,7 @@
 //! What the machine boots: Xen, Linux, and the initial file systems of dom0 and of the guests. Made from Debian's
 //! packages and the scripts of this folder, without root; the product is not in it, so that it outlives its changes.
 
-mod cpio;
+pub mod cpio;
 pub mod debian;
 mod kernel;
 
@@ -9,7 +9,6 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -20,8 +19,9 @@ use kernel::Modules;
 /// Changes with whatever is changed in how images are made.
 const FORM: &str = "1";
 
-/// How long the image of another version is kept: two work trees may be in use.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many images of other versions are kept: more than one work tree may be in use, and an image with its saved
+/// machines takes more than a gigabyte.
+const OTHERS_KEPT: usize = 2;
 
 /// The scripts of this folder: name, text.
 const DOM0_SCRIPTS: [(&str, &str); 5] = [
@@ -142,7 +142,7 @@ pub struct Image {
 impl Image {
     /// Finds the image, or makes it. `agent` is the built program `lab-agent`.
     pub fn prepare(agent: &Path) -> Result<Self, LabError> {
-        let archive = debian::archive()?;
+        let archive = debian::archive(&debian::LAB)?;
         let folder = debian::cache()?.join(key(&archive)?);
         let image = Self { folder };
         if !image.dom0().is_file() {
@@ -173,7 +173,7 @@ impl Image {
     }
 
     fn make(&self, archive: &Path, agent: &Path) -> Result<(), LabError> {
-        forget_old()?;
+        forget_old(&debian::cache()?)?;
         fs::create_dir_all(&self.folder).map_err(LabError::at(&self.folder))?;
         let unpacked = tempfile::tempdir_in(&self.folder).map_err(LabError::at(&self.folder))?;
         let debian = unpacked.path();
@@ -193,14 +193,17 @@ impl Image {
     }
 }
 
-/// Removes the images of versions that were not used for long.
-fn forget_old() -> Result<(), LabError> {
-    let cache = debian::cache()?;
-    for entry in fs::read_dir(&cache).map_err(LabError::at(&cache))?.flatten() {
-        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|made| made.elapsed().ok());
-        if entry.path().is_dir() && age.is_some_and(|age| age > KEPT_FOR) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
+/// Removes the images of other versions, but for the newest.
+fn forget_old(cache: &Path) -> Result<(), LabError> {
+    let folders = fs::read_dir(cache).map_err(LabError::at(cache))?.flatten();
+    let mut others: Vec<_> = folders
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| Some((entry.metadata().and_then(|meta| meta.modified()).ok()?, entry.path())))
+        .collect();
+    others.sort();
+    others.truncate(others.len().saturating_sub(OTHERS_KEPT));
+    for (_, folder) in others {
+        fs::remove_dir_all(&folder).map_err(LabError::at(&folder))?;
     }
     Ok(())
 }
@@ -336,4 +339,28 @@ fn libraries(root: &mut Root, debian: &Path, more: &[String]) -> Result<(), LabE
         root.copy(&to, &from).map_err(LabError::at(&from))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_images_are_kept_and_no_file_is_removed() {
+        let cache = tempfile::tempdir().unwrap();
+        for number in 0..OTHERS_KEPT + 2 {
+            let folder = cache.path().join(format!("{number}"));
+            fs::create_dir(&folder).unwrap();
+            let made = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);
+            File::open(&folder).unwrap().set_modified(made).unwrap();
+        }
+        fs::write(cache.path().join("bookworm.tar"), "packages").unwrap();
+        forget_old(cache.path()).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(cache.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["2", "3", "bookworm.tar"]);
+        forget_old(cache.path()).unwrap();
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), OTHERS_KEPT + 1);
+    }
 }
