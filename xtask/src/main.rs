@@ -1,5 +1,6 @@
 //! `cargo xtask COMMAND`: every command of a developer. One module each.
 
+mod arm;
 mod bench;
 mod demo;
 mod fuzz;
@@ -32,6 +33,9 @@ usage:
                              names contain NAME; --fresh boots although a saved host is there
   cargo xtask xen-shell      a shell in dom0 of that host, with the daemon and two guests
   cargo xtask xen-bench      how fast it is on that host, against the toolstack's own commands
+  cargo xtask arm-test [PART,PART]
+                             the tests of the confinement on aarch64, in a machine under QEMU: all,
+                             or the programs with one of these parts in their names
   cargo xtask bench [--dir DIR]
                              how fast it is, against the usual tools, with files in DIR
   cargo xtask fuzz [--seconds N] [--jobs N] [--without-sanitizer] [TARGET...]
@@ -83,6 +87,7 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
         None => return Err(format!("which command?\n\n{HELP}")),
     };
     match command.to_str() {
+        Some("arm-test") => arm::test(arguments),
         Some("bench") => bench::main(arguments),
         Some("demo") => demo::main(arguments),
         Some("fuzz") => fuzz::main(arguments),

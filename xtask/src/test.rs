@@ -3,7 +3,7 @@
 mod demo_as_user;
 mod deny;
 pub mod tools;
-mod totals;
+pub mod totals;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn main() -> Outcome<()> {
     };
 
     step("tools that tests need");
-    tools::install();
+    tools::install(&tools::OF_ALL_TESTS);
     step("format");
     note("format", run::succeed(cargo().args(["fmt", "--all", "--check"]), "cargo fmt --check"));
     step("lints");

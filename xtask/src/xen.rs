@@ -32,7 +32,7 @@ pub fn test(arguments: &mut Parser) -> Outcome<()> {
 /// Measures, with programs that were built with optimisation.
 pub fn bench() -> Outcome<()> {
     step("tools that the lab needs");
-    tools::install();
+    tools::install(&tools::OF_ALL_TESTS);
     step("building with optimisation");
     let programs = workspace::build(true)?;
     let scratch = tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?;
@@ -51,7 +51,7 @@ pub fn shell() -> Outcome<()> {
 
 fn prepare() -> Outcome<std::path::PathBuf> {
     step("tools that the lab needs");
-    tools::install();
+    tools::install(&tools::OF_ALL_TESTS);
     step("programs");
     workspace::build(false)
 }

@@ -4,7 +4,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and Debian's package that has it.
-const TOOLS: [(&str, &str); 29] = [
+pub type Tool = (&'static str, &'static str);
+
+/// It may be there without what makes environments of its own.
+const PYTHON: Tool = ("python3", "python3-venv");
+
+/// What `cargo xtask test` compares with.
+pub const OF_ALL_TESTS: [Tool; 29] = [
     ("fsck.vfat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mcopy", "mtools"),
@@ -22,7 +28,7 @@ const TOOLS: [(&str, &str); 29] = [
     ("dbus-run-session", "dbus-daemon"),
     ("dbus-daemon", "dbus-daemon"),
     ("dbus-monitor", "dbus-bin"),
-    ("python3", "python3-venv"),
+    PYTHON,
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("strip", "binutils"),
     ("lintian", "lintian"),
@@ -39,12 +45,12 @@ const FOLDERS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/loca
 /// How long one mirror may take, in seconds: without a network this must not take long.
 const MIRROR_S_MAX: u32 = 20;
 
-/// Installs what is missing, where that can be done.
-pub fn install() {
+/// Installs what is missing of these, where that can be done.
+pub fn install(tools: &[Tool]) {
     let mut packages: Vec<&str> =
-        TOOLS.iter().filter(|(tool, _)| !is_there(tool)).map(|(_, package)| *package).collect();
-    if !packages.contains(&"python3-venv") && !has_venv() {
-        packages.push("python3-venv");
+        tools.iter().filter(|(tool, _)| !is_there(tool)).map(|(_, package)| *package).collect();
+    if tools.contains(&PYTHON) && !packages.contains(&PYTHON.1) && !has_venv() {
+        packages.push(PYTHON.1);
     }
     packages.dedup();
     if packages.is_empty() {
