@@ -194,7 +194,9 @@ fn l16_nothing_that_a_guest_writes_is_believed() {
         boots: false,
         place: Attachment::Outgoing,
     });
-    assert!(!rig.is_answered_within(id, Duration::from_millis(100)));
+    while rig.kernel.look(1, Device::Outgoing).is_none() {
+        assert!(!rig.is_answered_within(id, Duration::from_millis(10)));
+    }
     let vbd = VbdPath::new(domid(1), Device::Outgoing);
     let mut guest = Client::new(rig.store.connection_of(1)).unwrap();
     // The front end says that it is connected, and that its back end is that of somebody else.

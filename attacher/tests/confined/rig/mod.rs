@@ -22,7 +22,7 @@ use sys::spawn::{Child, Spawn};
 use self::kernel::Kernel;
 use self::store::{Asked, StoreThread};
 
-pub const CONNECT_MS_MAX: u32 = 3_000;
+pub const CONNECT_MS_MAX: u32 = 1_500;
 pub const CLOSE_MS_MAX: u32 = 1_500;
 pub const SPARE_MIB: u32 = 64;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
