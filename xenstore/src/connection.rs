@@ -105,7 +105,7 @@ impl Connection {
 
     /// Waits for the reply of this request, collecting whatever arrives before it.
     pub(crate) fn wait(&mut self, request: RequestId) -> Result<Vec<u8>, Error> {
-        let deadline = self.deadline();
+        let mut deadline = None;
         loop {
             self.usable()?;
             match self.requests.remove(&request) {
@@ -113,6 +113,7 @@ impl Connection {
                 Some(pending @ Pending::Sent(_)) => drop(self.requests.insert(request, pending)),
                 None => return Err(Error::Broken("a reply was taken twice")),
             }
+            let deadline = *deadline.get_or_insert_with(|| self.deadline());
             let result =
                 self.poll(PollFlags::IN, deadline).and_then(|_| self.receive_once()).map(|_received| ());
             self.remember(result)?;
@@ -164,6 +165,7 @@ impl Connection {
         }
     }
 
+    /// For a wait that begins now. A clock costs a system call under Xen, so it is asked only when there is one.
     fn deadline(&self) -> Instant {
         Instant::now() + Duration::from_millis(self.reply_ms_max)
     }
@@ -182,13 +184,14 @@ impl Connection {
     }
 
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        let deadline = self.deadline();
+        let mut deadline = None;
         while !bytes.is_empty() {
             match rustix::io::write(&self.fd, bytes) {
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
                 Err(Errno::INTR) => {}
                 // The other side may be waiting for us to read before it reads again.
                 Err(Errno::AGAIN) => {
+                    let deadline = *deadline.get_or_insert_with(|| self.deadline());
                     if self.poll(PollFlags::IN | PollFlags::OUT, deadline)?.contains(PollFlags::IN) {
                         self.receive_once()?;
                     }
