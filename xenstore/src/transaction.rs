@@ -114,6 +114,26 @@ impl<'c> Transaction<'c> {
         self.send_in(NO_TRANSACTION, Kind::Watch, Wanted::Watch(token), &[payload.as_bytes()])
     }
 
+    /// Removes a watch, which is no part of the transaction, without waiting for the reply. None being set is no error.
+    ///
+    /// # Errors
+    /// [`Error`], also of a change that was sent before.
+    pub fn unwatch(&mut self, path: &impl Watchable, token: Token) -> Result<(), Error> {
+        self.connection.forget_events(Some(token));
+        let payload = watch_payload(path, token);
+        self.send_in(NO_TRANSACTION, Kind::Unwatch, Wanted::SuccessOrMissing, &[payload.as_bytes()])
+    }
+
+    /// Removes a node and everything below it at once, whatever becomes of the transaction, without waiting for the reply.
+    /// A node that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error`], also of a change that was sent before.
+    pub fn rm_at_once(&mut self, path: &impl XsPath) -> Result<(), Error> {
+        let parts: [&[u8]; 2] = [path.text().as_bytes(), b"\0"];
+        self.send_in(NO_TRANSACTION, Kind::Rm, Wanted::SuccessOrMissing, &parts)
+    }
+
     /// Sets the value of a node; makes it, and the nodes above it, if missing.
     ///
     /// # Errors

@@ -226,6 +226,38 @@ fn a_watch_is_set_beside_a_transaction_and_one_that_is_there_stays() {
 }
 
 #[test]
+fn what_is_done_beside_a_transaction_is_no_part_of_it() {
+    let token = Token { kind: 1, domid: 5, number: 51808 };
+    for refusal in [None, Some("ENOENT")] {
+        let (mut client, server) = client_of(move |server| {
+            server.serve(Kind::Watch, b"OK\0");
+            server.serve(Kind::TransactionStart, b"3\0");
+            server.event("backend/vbd/5/51808/state", &token.to_string());
+            for kind in [Kind::Unwatch, Kind::Rm] {
+                let request = server.expect(kind);
+                assert_eq!(request.header.transaction_id, 0);
+                match refusal {
+                    None => server.reply(&request, b"OK\0"),
+                    Some(name) => server.refuse(&request, name),
+                }
+            }
+            assert_eq!(server.serve(Kind::Rm, b"OK\0").header.transaction_id, 3);
+            assert_eq!(server.serve(Kind::TransactionEnd, b"OK\0").payload, b"T\0");
+        });
+        client.watch(&vbd().back_node(BackNode::State), token).unwrap();
+        let removed = client.transaction(|tx| {
+            tx.unwatch(&vbd().back_node(BackNode::State), token)?;
+            tx.rm_at_once(&vbd().front())?;
+            tx.rm(&vbd().back())
+        });
+        assert_eq!(removed, Ok(()));
+        // An event of a watch that was removed is nobody's.
+        assert_eq!(client.next_event(), None);
+        server.join().unwrap();
+    }
+}
+
+#[test]
 fn a_caller_that_changes_its_mind_aborts() {
     let (mut client, server) = client_of(|server| {
         server.serve(Kind::TransactionStart, b"1\0");
