@@ -23,16 +23,20 @@ const STATE_CLOSED: &[u8] = b"6";
 
 /// Makes both ends of a device, and for an incoming one the two keys, all at once; and watches the back end.
 ///
+/// `present` makes the image usable for the back end. It is called once at most, while xenstored is busy with what was
+/// sent before; who calls this undoes it after an error.
+///
 /// # Errors
 /// [`AttachFailure::DomainGone`], [`AttachFailure::OtherName`], [`AttachFailure::InUse`] when somebody else has made
-/// that device, [`AttachFailure::Xenstore`]; nothing has happened then.
+/// that device, [`AttachFailure::Xenstore`], those of `present`; nothing has happened in xenstore then.
 pub fn connect(
     client: &mut Client,
     place: Place,
     name: &VmName,
     attachment: &Attachment,
-    backing: &Presented,
+    mut present: impl FnMut() -> Result<Presented, AttachFailure>,
 ) -> Result<(), Trouble> {
+    let mut presented = None;
     let mut refused = None;
     let written = client.transaction(|transaction| {
         transaction.watch(&path(place).back_node(BackNode::State), token(place))?;
@@ -40,8 +44,15 @@ pub fn connect(
         // Nobody sees any of this before the commit, and when a check fails there is none.
         write_keys(transaction, place.domid, attachment)?;
         write_front(transaction, place)?;
-        write_back(transaction, place, attachment, backing)?;
-        refused = checks.failed(transaction, name)?;
+        write_back(transaction, place, attachment)?;
+        let backing = presented.get_or_insert_with(&mut present);
+        refused = match backing {
+            Ok(backing) => {
+                write_backing(transaction, place, backing)?;
+                checks.failed(transaction, name)?
+            }
+            Err(failure) => Some(*failure),
+        };
         if refused.is_some() { Err(Refusal::Invalid.into()) } else { Ok(()) }
     });
     let failure = match (written, refused) {
@@ -55,7 +66,6 @@ pub fn connect(
 
 /// What must hold for a device to be made, asked within the transaction that makes it: nothing can change in between.
 struct Checks {
-    home: Asked,
     name: Asked,
     back_end: Asked,
 }
@@ -63,8 +73,7 @@ struct Checks {
 impl Checks {
     fn ask(transaction: &mut Transaction<'_>, place: Place) -> Result<Self, Error> {
         Ok(Self {
-            home: transaction.ask_permissions(&DomainPath::home(place.domid))?,
-            // The toolstack wrote it and the guest may only read it.
+            // The toolstack wrote it and the guest may only read it: it is there as long as the domain.
             name: transaction.ask_value(&DomainPath::name(place.domid))?,
             back_end: transaction.ask_children(&path(place).back())?,
         })
@@ -75,17 +84,12 @@ impl Checks {
         transaction: &mut Transaction<'_>,
         name: &VmName,
     ) -> Result<Option<AttachFailure>, Error> {
-        let home = missing_is_none(transaction.answer(self.home))?;
         let found = missing_is_none(transaction.answer(self.name))?;
         let back_end = missing_is_none(transaction.answer(self.back_end))?;
-        Ok(if home.is_none() {
-            Some(AttachFailure::DomainGone)
-        } else if found.as_deref() != Some(name.as_str().as_bytes()) {
-            Some(AttachFailure::OtherName)
-        } else if back_end.is_some() {
-            Some(AttachFailure::InUse)
-        } else {
-            None
+        Ok(match found {
+            None => Some(AttachFailure::DomainGone),
+            Some(found) if found != name.as_str().as_bytes() => Some(AttachFailure::OtherName),
+            Some(_) => back_end.map(|_| AttachFailure::InUse),
         })
     }
 }
@@ -174,37 +178,39 @@ fn write_front(transaction: &mut Transaction<'_>, place: Place) -> Result<(), Er
     Ok(())
 }
 
-fn write_back(
-    transaction: &mut Transaction<'_>,
-    place: Place,
-    attachment: &Attachment,
-    backing: &Presented,
-) -> Result<(), Error> {
+/// Only what a kernel reads, of domain 0 or of some guest: for each node in the back end domain 0's kernel looks at it
+/// once more, and goes on with the device only afterwards. So there is no `device-type` (it is read in the front end), no
+/// `removable` (without it a device is not) and no `hotplug-status` (by which a script answers the toolstack).
+fn write_back(transaction: &mut Transaction<'_>, place: Place, attachment: &Attachment) -> Result<(), Error> {
     let vbd = path(place);
     transaction.mkdir(&vbd.back())?;
     transaction.set_permissions(&vbd.back(), &Permissions::guest_reads(place.domid))?;
     let front = vbd.front().to_string();
     let domid = place.domid.to_string();
     let mode: &[u8] = if is_writable(attachment) { b"w" } else { b"r" };
-    let nodes: [(BackNode, &[u8]); 10] = [
+    let nodes: [(BackNode, &[u8]); 6] = [
         (BackNode::Frontend, front.as_bytes()),
         (BackNode::FrontendId, domid.as_bytes()),
-        (BackNode::Params, backing.params.as_bytes()),
-        (BackNode::Type, backing.kind.as_bytes()),
         (BackNode::Dev, place.device.name().as_bytes()),
         (BackNode::Mode, mode),
-        (BackNode::DeviceType, b"disk"),
-        (BackNode::Removable, b"0"),
         (BackNode::Online, b"1"),
+        // Without it the kernel would offer to discard.
         (BackNode::DiscardEnable, b"0"),
     ];
     for (node, value) in nodes {
         transaction.write(&vbd.back_node(node), value)?;
     }
+    Ok(())
+}
+
+/// The rest of the back end: where the image is, and that the device is new.
+fn write_backing(transaction: &mut Transaction<'_>, place: Place, backing: &Presented) -> Result<(), Error> {
+    let vbd = path(place);
+    transaction.write(&vbd.back_node(BackNode::Params), backing.params.as_bytes())?;
+    transaction.write(&vbd.back_node(BackNode::Type), backing.kind.as_bytes())?;
     if let Some(number) = &backing.physical_device {
         transaction.write(&vbd.back_node(BackNode::PhysicalDevice), number.as_bytes())?;
     }
-    transaction.write(&vbd.back_node(BackNode::HotplugStatus), b"connected")?;
     transaction.write(&vbd.back_node(BackNode::State), STATE_INITIALISING)
 }
 
