@@ -230,20 +230,23 @@ pub fn is_writable(attachment: &Attachment) -> bool {
 /// [`AttachFailure::Xenstore`].
 pub fn close(client: &mut Client, place: Place) -> Result<bool, Trouble> {
     let vbd = path(place);
+    let mut is_over = false;
     let told = client.transaction(|transaction| {
         // Only while something is waited for: a guest can make its back end change state as often as it likes (L18).
         transaction.watch(&vbd.back_node(BackNode::State), token(place))?;
-        match missing_is_none(transaction.read(&vbd.back_node(BackNode::State)))? {
-            None => Ok(false),
-            Some(state) if state == STATE_CLOSED => Ok(false),
-            Some(_) => {
-                transaction.write(&vbd.back_node(BackNode::Online), b"0")?;
-                transaction.write(&vbd.back_node(BackNode::State), STATE_CLOSING)?;
-                Ok(true)
-            }
-        }
-    })?;
-    Ok(told)
+        let state = transaction.ask_value(&vbd.back_node(BackNode::State))?;
+        // Nobody sees this before the commit, and when the back end is closed or gone there is none.
+        transaction.write(&vbd.back_node(BackNode::Online), b"0")?;
+        transaction.write(&vbd.back_node(BackNode::State), STATE_CLOSING)?;
+        let state = missing_is_none(transaction.answer(state))?;
+        is_over = state.is_none_or(|state| state == STATE_CLOSED);
+        if is_over { Err(Refusal::Invalid.into()) } else { Ok(()) }
+    });
+    match told {
+        Ok(()) => Ok(true),
+        Err(error) if is_over && !error.is_fatal() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes both ends of a device, the two keys of an incoming one, and the list of back ends of that domain if it is
@@ -255,9 +258,10 @@ pub fn close(client: &mut Client, place: Place) -> Result<bool, Trouble> {
 /// [`AttachFailure::Xenstore`].
 pub fn remove(client: &mut Client, place: Place) -> Result<(), Trouble> {
     let vbd = path(place);
-    // Alone, because the guest owns it: one that keeps writing there could disturb a transaction for ever.
-    client.rm(&vbd.front())?;
     client.transaction(|transaction| {
+        transaction.unwatch(&vbd.back_node(BackNode::State), token(place))?;
+        // Not in it, because the guest owns it: one that keeps writing there could disturb a transaction for ever.
+        transaction.rm_at_once(&vbd.front())?;
         transaction.rm(&vbd.back())?;
         if place.device == Device::Incoming {
             transaction.rm(&DomainPath::source(place.domid))?;
@@ -265,7 +269,6 @@ pub fn remove(client: &mut Client, place: Place) -> Result<(), Trouble> {
         }
         remove_list_if_empty(transaction, place.domid)
     })?;
-    unwatch(client, place)?;
     Ok(())
 }
 
