@@ -76,6 +76,15 @@ impl Backing {
         }
     }
 
+    /// Begins to undo [`Backing::present`] while the back end still uses it: what the kernel has to wait for then passes
+    /// without anybody waiting. What fails here, [`Backing::release`] tries again.
+    pub fn let_go(&self, image: ImageId) {
+        match self {
+            Self::Loop(loops) => loops.let_go(image),
+            Self::File { .. } => {}
+        }
+    }
+
     /// Tries to undo [`Backing::present`], and says whether nothing of it is left. To be asked again until it is so:
     /// the back end in the kernel lets go of a block device only some time after its nodes are removed.
     ///

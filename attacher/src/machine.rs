@@ -208,8 +208,14 @@ pub enum Action {
     Measure(OrderId, ImageId),
     /// Stop watching the back end.
     Unwatch(Place),
-    /// Watch the back end and tell it to close. Gives [`Event::Closing`].
-    Close(Place),
+    /// Watch the back end and tell it to close, and have the kernel unbind the loop device as soon as it has. Gives
+    /// [`Event::Closing`].
+    Close {
+        /// The place.
+        place: Place,
+        /// What it holds.
+        image: ImageId,
+    },
     /// Remove both ends and, for an incoming device, the two keys; stop watching. Gives [`Event::Removed`].
     Remove(Place),
     /// Unbind the loop device of this place, if it has one. Gives [`Event::Released`].

@@ -219,8 +219,11 @@ impl Hands<'_> {
                 Event::Connecting { place, result: answerable(result)? }
             }
             Action::Measure(id, image) => Event::Measured { id, used_mib: self.images.used_mib(image) },
-            Action::Close(place) => {
+            Action::Close { place, image } => {
                 let told = answerable(vbd::close(&mut self.client, place))?.unwrap_or(false);
+                if told {
+                    self.backing.let_go(image);
+                }
                 Event::Closing { place, told }
             }
             Action::Remove(place) => {

@@ -155,7 +155,7 @@ impl Machine {
         match holding.state {
             State::Attached | State::Half => {
                 holding.state = State::Closing { why: Why::Detach(id), deadline };
-                actions.push(Action::Close(place));
+                actions.push(Action::Close { place, image });
                 Ok(())
             }
             State::Stuck => {

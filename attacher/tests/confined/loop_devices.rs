@@ -110,6 +110,26 @@ fn l6_detach_waits_until_the_kernel_has_let_go_of_the_loop_device() {
 }
 
 #[test]
+fn the_kernel_unbinds_the_loop_device_of_a_back_end_that_closes_by_itself() {
+    let Some(mut rig) = rig() else { return };
+    rig.create(A, 40);
+    rig.attach(A, 1, Attachment::Outgoing);
+    let name = node(&mut rig, 1, Device::Outgoing);
+    let autoclear = || fs::read_to_string(format!("/sys/block/{name}/loop/autoclear")).unwrap().trim() == "1";
+    assert!(!autoclear());
+    rig.kernel.set_mood(1, Mood::Silent);
+    let id = rig.give(Order::Detach { image: A, domid: domid(1), device: Device::Outgoing });
+    while !autoclear() {
+        assert!(!rig.is_answered_within(id, Duration::from_millis(10)));
+    }
+    // Until then it goes on working for who has it open.
+    assert_eq!(rig.bound_loops(), [A.to_string()]);
+    rig.kernel.set_mood(1, Mood::Willing);
+    assert_eq!(rig.answer(id), Outcome::Done);
+    assert!(rig.bound_loops().is_empty());
+}
+
+#[test]
 fn l6_a_loop_device_that_is_never_let_go_fails_the_detach() {
     let Some(mut rig) = rig() else { return };
     rig.create(A, 40);

@@ -91,7 +91,7 @@ fn word(action: &Action) -> String {
         Action::Connect { .. } => "connect".to_owned(),
         Action::Measure(..) => "measure".to_owned(),
         Action::Unwatch(_) => "unwatch".to_owned(),
-        Action::Close(_) => "close".to_owned(),
+        Action::Close { .. } => "close".to_owned(),
         Action::Remove(_) => "remove".to_owned(),
         Action::Release { .. } => "release".to_owned(),
         Action::MakeQpen(..) => "make keys".to_owned(),

@@ -18,7 +18,7 @@ fn settle(machine: &mut Machine, event: Event, now: Millis) -> Vec<Action> {
                 Action::MakeSpare => Some(Event::SpareMade(true)),
                 Action::ReleasePiece(image) => Some(Event::PieceReleased { image: *image, more: Ok(false) }),
                 Action::Connect { place, .. } => Some(Event::Connecting { place: *place, result: Ok(()) }),
-                Action::Close(place) => Some(Event::Closing { place: *place, told: true }),
+                Action::Close { place, .. } => Some(Event::Closing { place: *place, told: true }),
                 Action::Remove(place) => Some(Event::Removed { place: *place, result: Ok(()) }),
                 Action::Release { place, .. } => Some(Event::Released { place: *place, unbound: Ok(true) }),
                 Action::MakeQpen(id, _) | Action::Answer(id, _, _) | Action::Forget(id, _) => {
@@ -68,7 +68,7 @@ fn l6_detach_is_done_only_when_the_loop_device_is_free() {
     let mut machine = machine();
     settle(&mut machine, attach(1, IMAGE, 5, Attachment::Outgoing), 0);
     settle(&mut machine, Event::BackEnd { place: place(), state: BackState::Connected }, 0);
-    assert_eq!(machine.step(detach(2, IMAGE), 100), [Action::Close(place())]);
+    assert_eq!(machine.step(detach(2, IMAGE), 100), [Action::Close { place: place(), image: IMAGE }]);
     let closed = Event::BackEnd { place: place(), state: BackState::Closed };
     assert_eq!(machine.step(closed, 110), [Action::Remove(place())]);
     let release = [Action::Release { place: place(), image: IMAGE }];
