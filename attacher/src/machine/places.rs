@@ -58,8 +58,9 @@ impl Machine {
         match (holding.state, state) {
             (State::Connecting { id, .. }, BackState::Connected) => {
                 holding.state = State::Attached;
-                actions.push(Action::Unwatch(place));
+                // The guest waits for the answer, and nobody for the other.
                 actions.push(answer(id, Ok(())));
+                actions.push(Action::Unwatch(place));
             }
             (State::Connecting { id, .. }, BackState::Closing | BackState::Closed) => {
                 self.take_away(place, Why::Undo(id, AttachFailure::GuestSilent), actions);
