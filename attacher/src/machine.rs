@@ -39,6 +39,8 @@ pub const RELEASE_MS_MAX: u64 = 5_000;
 pub const RELEASE_RETRY_MS: u64 = 2;
 /// How long to wait before trying again to make a spare image.
 pub const SPARE_RETRY_MS: u64 = 10_000;
+/// How long to wait before making another spare image than the one that was just used: the order to attach it comes first.
+pub const SPARE_PAUSE_MS: u64 = 100;
 
 /// Milliseconds of a clock that never goes back.
 pub type Millis = u64;
@@ -332,7 +334,8 @@ impl Machine {
         match event {
             Event::Order(request) => self.order(request, now, &mut actions),
             Event::Created { id, image, size, result, spare } => {
-                self.created(id, image, size, result, spare, &mut actions);
+                self.spare_left(spare, now);
+                self.created(id, image, size, result, &mut actions);
             }
             Event::SpareMade(made) => self.spare_made(made, now),
             Event::PieceReleased { image, more } => self.piece_released(image, more, &mut actions),
@@ -372,6 +375,14 @@ impl Machine {
 
     fn wants_spare(&self, now: Millis) -> bool {
         !self.has_spare && now >= self.spare_retry
+    }
+
+    /// Takes in whether an order to create has left a spare.
+    fn spare_left(&mut self, spare: bool, now: Millis) {
+        if self.has_spare && !spare {
+            self.spare_retry = now.saturating_add(SPARE_PAUSE_MS);
+        }
+        self.has_spare = spare;
     }
 
     fn spare_made(&mut self, made: bool, now: Millis) {

@@ -88,10 +88,8 @@ impl Machine {
         image: ImageId,
         size: SizeMib,
         result: Result<(), AttachFailure>,
-        spare: bool,
         actions: &mut Vec<Action>,
     ) {
-        self.has_spare = spare;
         if result.is_ok() {
             self.images.insert(image, Image { size_mib: u64::from(size.mib()), releasing: None });
         }

@@ -256,6 +256,18 @@ fn background_work_is_one_piece_at_a_time_and_images_go_before_the_spare() {
 }
 
 #[test]
+fn another_spare_is_made_some_time_after_one_was_used() {
+    let mut machine = machine();
+    let size = SizeMib::new(40).unwrap();
+    let created = Event::Created { id: OrderId(1), image: OTHER, size, result: Ok(()), spare: false };
+    machine.step(created, 50);
+    let due = 50 + SPARE_PAUSE_MS;
+    assert!(!machine.has_idle_work(due - 1));
+    assert_eq!(machine.deadline(), Some(due));
+    assert_eq!(machine.step(Event::Idle, due), [Action::MakeSpare]);
+}
+
+#[test]
 fn an_image_that_could_not_be_released_can_be_destroyed_again() {
     let mut machine = machine();
     machine.step(order(1, Order::Destroy { image: IMAGE }), 0);
