@@ -176,18 +176,14 @@ impl FrontNode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is the xenstore node of the same name, see `io/blkif.h` of Xen")]
 pub enum BackNode {
-    Bootable,
     Dev,
-    DeviceType,
     DiscardEnable,
     Frontend,
     FrontendId,
-    HotplugStatus,
     Mode,
     Online,
     Params,
     PhysicalDevice,
-    Removable,
     State,
     Type,
 }
@@ -195,18 +191,14 @@ pub enum BackNode {
 impl BackNode {
     const fn name(self) -> &'static str {
         match self {
-            Self::Bootable => "bootable",
             Self::Dev => "dev",
-            Self::DeviceType => "device-type",
             Self::DiscardEnable => "discard-enable",
             Self::Frontend => "frontend",
             Self::FrontendId => "frontend-id",
-            Self::HotplugStatus => "hotplug-status",
             Self::Mode => "mode",
             Self::Online => "online",
             Self::Params => "params",
             Self::PhysicalDevice => "physical-device",
-            Self::Removable => "removable",
             Self::State => "state",
             Self::Type => "type",
         }
