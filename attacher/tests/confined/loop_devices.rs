@@ -122,7 +122,8 @@ fn the_kernel_unbinds_the_loop_device_of_a_back_end_that_closes_by_itself() {
     while !autoclear() {
         assert!(!rig.is_answered_within(id, Duration::from_millis(10)));
     }
-    // Until then it goes on working for who has it open.
+    // Not only when the nodes are removed; and until it is closed it goes on working for who has it open.
+    assert_eq!(rig.kernel.look(1, Device::Outgoing).unwrap().state, "5");
     assert_eq!(rig.bound_loops(), [A.to_string()]);
     rig.kernel.set_mood(1, Mood::Willing);
     assert_eq!(rig.answer(id), Outcome::Done);

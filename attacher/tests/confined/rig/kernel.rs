@@ -93,7 +93,10 @@ impl Kernel {
                 let path = VbdPath::new(Domid::new(*domid).unwrap(), device);
                 self.client.write(&path.back_node(BackNode::DiscardEnable), b"0").unwrap();
             }
-            back_ends = self.back_ends();
+            // What has gone since is looked at the next time.
+            if !self.writes_late {
+                back_ends = self.back_ends();
+            }
         }
         if !self.clings {
             self.open.retain(|device, _| back_ends.contains(device));
