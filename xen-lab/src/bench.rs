@@ -44,14 +44,16 @@ impl Timeline {
         self.back_end(domid, devid, "")
     }
 
-    /// The same for whichever guest has an incoming device.
-    fn back_end_of_any(&self, state: &str) -> Duration {
+    /// When the back end of an incoming device, whichever guest has it, first had such a state after that time. What is
+    /// before is the end of an earlier device.
+    fn incoming(&self, state: &str, since: Duration) -> Duration {
         let ends = |event: &&Event| {
             event.path.contains("/backend/vbd/")
                 && event.path.ends_with("/51824/state")
-                && event.value == state
+                && event.value.starts_with(state)
+                && event.after >= since
         };
-        self.0.iter().find(ends).unwrap_or_else(|| panic!("never connected: {:?}", self.0)).after
+        self.0.iter().find(ends).unwrap_or_else(|| panic!("no such state {state}: {:?}", self.0)).after
     }
 }
 

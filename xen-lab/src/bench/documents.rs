@@ -24,7 +24,8 @@ pub fn run(lab: &mut Lab) {
             disposable::until_disposed(lab);
             let asked = seen.at("device/qpen", "send");
             // The DisposableVM alone has this device.
-            let (offered, connected) = (seen.at("/51824/state", ""), seen.back_end_of_any("4"));
+            let offered = seen.incoming("", asked);
+            let connected = seen.incoming("4", offered);
             let opened = seen.at("data/opened", "");
             whole.add(opened - asked);
             let [toolstack, boot, parse] = &mut parts;
