@@ -176,7 +176,9 @@ impl Host {
         let presented = Presented { kind: "file", params, physical_device: None };
         let name = self.client.read(&DomainPath::name(place.domid)).unwrap();
         let name = VmName::new(&name).unwrap();
-        vbd::connect(&mut self.client, place, &name, attachment, &presented).map_err(drop).unwrap();
+        vbd::connect(&mut self.client, place, &name, attachment, || Ok(presented.clone()))
+            .map_err(drop)
+            .unwrap();
         self.until(place, |state| state == BackState::Connected);
     }
 
