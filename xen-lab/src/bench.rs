@@ -14,13 +14,12 @@ use crate::clock::Event;
 use crate::host::Lab;
 use crate::machine::Options;
 use crate::product::Product;
+use crate::runner::is_wanted;
 
 /// How often what takes long is measured.
 const FEW_ROUNDS: usize = 3;
 /// Memory of the machine in MiB: room for many guests.
 const MEMORY_MIB: u32 = 4096;
-/// Nodes that tell how far a transfer is.
-const WANTED: &str = "device/qpen qpen/reply data/seen data/usable data/opened /state /name lab-done";
 /// What the receiver's udev starts by itself.
 const RULE: &str = "/usr/lib/udev/rules.d/71-qfilexchg-vm.rules";
 
@@ -34,14 +33,12 @@ impl Timeline {
         found.unwrap_or_else(|| panic!("{path} never held {value}: {:?}", self.0)).after
     }
 
-    /// The same for the state of a guest's back end.
-    fn back_end(&self, domid: u32, devid: u32, state: &str) -> Duration {
-        self.at(&format!("/backend/vbd/{domid}/{devid}/state"), state)
-    }
-
-    /// When a guest's back end was first there: by the time its state is read it may not be the first one any more.
-    fn offered(&self, domid: u32, devid: u32) -> Duration {
-        self.back_end(domid, devid, "")
+    /// When the state of a guest's back end changed for the first time, the second, and so on. By the time a state is read
+    /// it may be another one already, so they are counted.
+    fn changed<const N: usize>(&self, domid: u32, devid: u32) -> [Duration; N] {
+        let path = back_end(domid, devid);
+        let mut all = self.0.iter().filter(|event| event.path == path).map(|event| event.after);
+        std::array::from_fn(|_| all.next().unwrap_or_else(|| panic!("too few changes: {:?}", self.0)))
     }
 
     /// When the back end of an incoming device, whichever guest has it, first had such a state after that time. What is
@@ -57,10 +54,20 @@ impl Timeline {
     }
 }
 
-/// Runs a script in dom0, and watches xenstore until a node that ends in `end` holds a value.
-fn watched(lab: &mut Lab, end: &str, script: &str) -> Timeline {
+/// A node of a guest's own.
+fn of_guest(lab: &Lab, guest: &str, node: &str) -> String {
+    format!("/local/domain/{}/{node}", lab.domid(guest))
+}
+
+/// The state of a guest's back end.
+fn back_end(domid: u32, devid: u32) -> String {
+    format!("/local/domain/0/backend/vbd/{domid}/{devid}/state")
+}
+
+/// Runs a script in dom0, and watches nodes until the one that ends in `end` holds a value.
+fn watched(lab: &mut Lab, nodes: &[String], end: &str, script: &str) -> Timeline {
     let quoted = script.replace('\'', r"'\''");
-    let said = lab.dom0(&format!("exec lab-agent clock '{end}' '{quoted}' {WANTED}"));
+    let said = lab.dom0(&format!("exec lab-agent clock '{end}' '{quoted}' {}", nodes.join(" ")));
     Timeline(said.lines().filter_map(Event::parse).collect())
 }
 
@@ -75,17 +82,25 @@ fn awaits(lab: &mut Lab, guest: &str, device: &str, mark: &str) {
     assert_eq!(said, "waiting\n", "{guest} has {device}");
 }
 
-/// Measures everything and prints it.
+type Part = fn(&mut Lab);
+
+/// What can be measured.
+const PARTS: [(&str, Part); 4] =
+    [("devices", devices::run), ("copies", copies::run), ("documents", documents::run), ("cost", cost::run)];
+
+/// Measures the parts whose names contain one of the words of `filter`, and prints what came of it.
 ///
 /// # Errors
-/// There is no lab.
-pub fn run(product: &Product, options: &Options) -> Result<(), LabError> {
+/// There is no lab, or no such part.
+pub fn run(product: &Product, options: &Options, filter: &str) -> Result<(), LabError> {
+    let parts: Vec<Part> =
+        PARTS.iter().filter(|(name, _)| is_wanted(name, filter)).map(|(_, part)| *part).collect();
+    if parts.is_empty() {
+        return Err(LabError::NothingWanted(filter.to_owned()));
+    }
     let options = Options { memory_mib: MEMORY_MIB, save: false, resume: false, ..options.clone() };
     let mut lab = Lab::start(product, &options)?;
     lab.reset();
-    devices::run(&mut lab);
-    copies::run(&mut lab);
-    documents::run(&mut lab);
-    cost::run(&mut lab);
+    parts.iter().for_each(|part| part(&mut lab));
     Ok(())
 }

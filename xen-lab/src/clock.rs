@@ -1,9 +1,12 @@
-//! When things happen, by dom0's clock: `lab-agent clock END SCRIPT WANTED...` runs a script in dom0 and writes down what
-//! changes in xenstore below `/local/domain`, until `END` is there.
+//! When things happen, by dom0's clock: `lab-agent clock END SCRIPT NODE...` runs a script in dom0 and writes down what
+//! changes in xenstore, until `END` is there.
 //!
 //! ```text
-//!   NANOSECONDS PATH VALUE       one line for each change of a node whose path ends in one of WANTED
+//!   NANOSECONDS PATH VALUE       one line for each change of a NODE
 //! ```
+//!
+//! A `NODE` is a path, or the end of one: then all domains are looked through for it. That delays what is measured,
+//! because xenstored tells of every node that anybody writes.
 //!
 //! Everything that is compared is seen by the same eyes, so that the way from a guest's act to here counts alike.
 
@@ -16,7 +19,7 @@ use crate::store::{ERROR, READ, Store, WATCH, WATCH_EVENT};
 
 /// Where both xenstored listen.
 const XENSTORED: &str = "/run/xenstored/socket";
-/// Beneath it is what is of interest: guests' nodes, and dom0's back ends.
+/// Beneath it are all guests' nodes, and dom0's back ends.
 const ALL: &str = "/local/domain";
 /// How long a measurement may take.
 const PATIENCE: Duration = Duration::from_secs(200);
@@ -50,15 +53,17 @@ impl Event {
 ///
 /// # Errors
 /// The socket's, or time is over.
-pub fn run(end: &str, script: &str, wanted: &[&str]) -> io::Result<()> {
+pub fn run(end: &str, script: &str, nodes: &[&str]) -> io::Result<()> {
     let (end_path, end_value) = end.split_once('=').ok_or_else(|| io::Error::other("END is PATH=VALUE"))?;
     let socket = UnixStream::connect(XENSTORED)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut store = Store(socket);
-    store.send(WATCH, format!("{ALL}\0t\0").as_bytes())?;
-    // Its answer, and the event that each new watch begins with, in either order.
-    store.receive()?;
-    store.receive()?;
+    for node in watches(nodes) {
+        store.send(WATCH, format!("{node}\0t\0").as_bytes())?;
+        // Its answer, and the event that each new watch begins with, in either order.
+        store.receive()?;
+        store.receive()?;
+    }
     let began = Instant::now();
     let mut child = Command::new("sh").arg("-c").arg(script).stdin(Stdio::null()).spawn()?;
     let mut asked: std::collections::VecDeque<(Duration, String)> = std::collections::VecDeque::new();
@@ -69,7 +74,7 @@ pub fn run(end: &str, script: &str, wanted: &[&str]) -> io::Result<()> {
             WATCH_EVENT => {
                 let path = payload.split(|byte| *byte == 0).next().unwrap_or_default();
                 let path = String::from_utf8_lossy(path).into_owned();
-                if wanted.iter().any(|suffix| path.ends_with(suffix)) {
+                if nodes.iter().any(|node| path.ends_with(node)) {
                     store.send(READ, format!("{path}\0").as_bytes())?;
                     asked.push_back((now, path));
                 }
@@ -94,9 +99,21 @@ pub fn run(end: &str, script: &str, wanted: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
+/// What has to be watched for these nodes.
+fn watches<'n>(nodes: &[&'n str]) -> Vec<&'n str> {
+    if nodes.iter().all(|node| node.starts_with('/')) { nodes.to_vec() } else { vec![ALL] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_that_are_known_are_watched_alone() {
+        let known = ["/local/domain/1/device/qpen", "/local/domain/2/data/seen"];
+        assert_eq!(watches(&known), known);
+        assert_eq!(watches(&["/local/domain/1/device/qpen", "data/opened"]), [ALL]);
+    }
 
     #[test]
     fn an_event_is_read_as_it_was_written() {

@@ -43,6 +43,9 @@ pub enum LabError {
     /// The machine did not come up.
     #[error("the lab does not boot: {0}")]
     Boot(String),
+    /// Nothing that can be measured has such a name.
+    #[error("nothing that is measured is called {0}")]
+    NothingWanted(String),
 }
 
 impl LabError {

@@ -58,7 +58,7 @@ pub fn run_all(product: &Product, options: &Options, filter: &str) -> Summary {
 }
 
 /// A filter is parts of names, with commas between them.
-fn is_wanted(name: &str, filter: &str) -> bool {
+pub(crate) fn is_wanted(name: &str, filter: &str) -> bool {
     filter.split(',').any(|part| name.contains(part))
 }
 

@@ -32,7 +32,9 @@ usage:
                              the scenarios of a real Xen host, under QEMU: all, or those whose
                              names contain NAME; --fresh boots although a saved host is there
   cargo xtask xen-shell      a shell in dom0 of that host, with the daemon and two guests
-  cargo xtask xen-bench      how fast it is on that host, against the toolstack's own commands
+  cargo xtask xen-bench [PART,PART]
+                             how fast it is on that host, against the toolstack's own commands: devices,
+                             copies, documents and cost, or those parts of it
   cargo xtask arm-test [PART,PART]
                              the tests of the confinement on aarch64, in a machine under QEMU: all,
                              or the programs with one of these parts in their names
@@ -104,10 +106,7 @@ fn dispatch(arguments: &mut Parser) -> Outcome<()> {
         Some("reproducible") => supply::reproducible(arguments),
         Some("sbom") => supply::sbom(arguments),
         Some("xen-test") => xen::test(arguments),
-        Some("xen-bench") => {
-            no_more(arguments)?;
-            xen::bench()
-        }
+        Some("xen-bench") => xen::bench(arguments),
         Some("xen-shell") => {
             no_more(arguments)?;
             xen::shell()

@@ -7,7 +7,7 @@ use xen_lab::{Options, Product, Summary};
 
 use crate::run::step;
 use crate::test::tools;
-use crate::{Outcome, next, package, workspace};
+use crate::{Outcome, next, no_more, package, workspace};
 
 /// The program that acts for the tests inside of the lab.
 const AGENT: &str = "lab-agent";
@@ -30,14 +30,20 @@ pub fn test(arguments: &mut Parser) -> Outcome<()> {
 }
 
 /// Measures, with programs that were built with optimisation.
-pub fn bench() -> Outcome<()> {
+pub fn bench(arguments: &mut Parser) -> Outcome<()> {
+    let filter = match next(arguments)? {
+        None => String::new(),
+        Some(Arg::Value(parts)) => parts.to_string_lossy().into_owned(),
+        Some(other) => return Err(other.unexpected().to_string()),
+    };
+    no_more(arguments)?;
     step("tools that the lab needs");
     tools::install(&tools::OF_ALL_TESTS);
     step("building with optimisation");
     let programs = workspace::build(true)?;
     let scratch = tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?;
     let product = product(&programs, scratch.path())?;
-    xen_lab::bench::run(&product, &Options::default()).map_err(|error| error.to_string())
+    xen_lab::bench::run(&product, &Options::default(), &filter).map_err(|error| error.to_string())
 }
 
 /// Gives a shell in dom0.

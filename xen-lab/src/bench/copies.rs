@@ -1,7 +1,7 @@
 //! A large file from guest to guest.
 
 use super::table::{self, Times};
-use super::{FEW_ROUNDS, RULE, inside, watched};
+use super::{FEW_ROUNDS, RULE, inside, of_guest, watched};
 use crate::host::Lab;
 
 /// What is copied, in MiB.
@@ -24,12 +24,14 @@ pub fn run(lab: &mut Lab) {
     );
     assert_eq!(lab.guest("g1", "stat -c %s /home/user/big").trim(), (COPY_MIB << 20).to_string());
     let second = lab.domid("g2");
+    let nodes = [("g1", "device/qpen"), ("g2", "device/qpen"), ("g2", "qpen/reply")]
+        .map(|(guest, node)| of_guest(lab, guest, node));
     let mut ours = Times::new("64 MiB from guest to guest, qvm-copy-to-vm to given back");
     let mut dd = Times::new("  dd to and from the same devices");
     for round in 0..FEW_ROUNDS {
         let script = inside(lab, "g1", "su user -c 'cd; qvm-copy-to-vm g2 big'");
         let end = format!("{second}/qpen/reply= ok");
-        let seen = watched(lab, &end, &script);
+        let seen = watched(lab, &nodes, &end, &script);
         let last = seen.0.last().map(|event| event.after).unwrap_or_default();
         ours.add(last - seen.at("device/qpen", "new"));
         let sums = "cat /home/user/QubesIncoming/g1/*/big | sha256sum; rm -r /home/user/QubesIncoming";
@@ -45,7 +47,8 @@ pub fn run(lab: &mut Lab) {
             "xenstore-write device/qpen 'new 96 #dn{round}' && udevadm wait --timeout=90 /dev/xvdg && \
              dd if=/home/user/big of=/dev/xvdg bs=1M conv=fsync && xenstore-write device/qpen 'send g2 #ds{round}'"
         );
-        let seen = watched(lab, &format!("{second}/qpen/reply=du{round} ok"), &inside(lab, "g1", &writer));
+        let end = format!("{second}/qpen/reply=du{round} ok");
+        let seen = watched(lab, &nodes, &end, &inside(lab, "g1", &writer));
         dd.add(seen.at("qpen/reply", &format!("du{round} ok")) - seen.at("device/qpen", "new"));
         assert_eq!(
             lab.guest("g2", "sha256sum < /home/user/copy"),

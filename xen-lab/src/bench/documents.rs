@@ -1,7 +1,7 @@
 //! A document in a DisposableVM, step by step.
 
 use super::table::{self, Times};
-use super::{FEW_ROUNDS, inside, watched};
+use super::{FEW_ROUNDS, inside, of_guest, watched};
 use crate::host::Lab;
 use crate::scenarios::disposable;
 
@@ -17,10 +17,14 @@ pub fn run(lab: &mut Lab) {
         lab.guest("g1", "echo 'a draft' > /home/user/letter.txt; chown user: /home/user/letter.txt");
         let parts =
             ["  the toolstack", "  boot, until the device is connected", "  udev, parser, program started"];
-        let (mut whole, mut parts) = (Times::new(name), parts.map(Times::new));
+        // The first one of all makes the saved VM.
+        let (mut whole, mut parts) = (Times::without_first(name), parts.map(Times::without_first));
         for _ in 0..=FEW_ROUNDS {
             let script = inside(lab, "g1", "su user -c 'cd; qvm-open-in-dvm letter.txt'");
-            let seen = watched(lab, "data/opened=", &script);
+            // The DisposableVM's number is not known yet.
+            let nodes =
+                [of_guest(lab, "g1", "device/qpen"), "/51824/state".to_owned(), "data/opened".to_owned()];
+            let seen = watched(lab, &nodes, "data/opened=", &script);
             disposable::until_disposed(lab);
             let asked = seen.at("device/qpen", "send");
             // The DisposableVM alone has this device.
@@ -33,9 +37,6 @@ pub fn run(lab: &mut Lab) {
             boot.add(connected - offered);
             parse.add(opened - connected);
         }
-        // The first one of all made the saved VM.
-        whole.drop_first();
-        parts.iter_mut().for_each(Times::drop_first);
         let [toolstack, boot, parse] = &parts;
         table::print_alone(&whole, &[toolstack, boot, parse]);
         lab.end_daemon();

@@ -5,23 +5,28 @@ use std::time::Duration;
 /// The times of one thing.
 pub struct Times {
     name: &'static str,
+    /// How many do not count.
+    without: usize,
     all: Vec<Duration>,
 }
 
 impl Times {
     /// None yet.
     pub fn new(name: &'static str) -> Self {
-        Self { name, all: Vec::new() }
+        Self { name, without: 0, all: Vec::new() }
+    }
+
+    /// None yet, and the first one will not count.
+    pub fn without_first(name: &'static str) -> Self {
+        Self { without: 1, ..Self::new(name) }
     }
 
     /// Takes one.
     pub fn add(&mut self, time: Duration) {
-        self.all.push(time);
-    }
-
-    /// Forgets the first one, which was different.
-    pub fn drop_first(&mut self) {
-        self.all.remove(0);
+        match self.without.checked_sub(1) {
+            Some(without) => self.without = without,
+            None => self.all.push(time),
+        }
     }
 
     fn median(&self) -> Duration {

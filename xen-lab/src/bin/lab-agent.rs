@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["dom0", channel] => Relay::default().serve(channel),
         ["guest", console] => serve_guest(console),
-        ["clock", end, script, wanted @ ..] => clock::run(end, script, wanted),
+        ["clock", end, script, nodes @ ..] => clock::run(end, script, nodes),
         ["waits", device, mark] => waits::run(device, mark),
         ["in", domid, script, rest @ ..] => return ask(domid, script, rest),
         _ => return ExitCode::from(CODE_USAGE),
