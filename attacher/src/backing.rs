@@ -18,12 +18,19 @@ const PARAMS_PREFIX: &str = "qfilexchg:";
 /// What is written into the back end about an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presented {
-    /// `type`.
-    pub kind: &'static str,
     /// `params`: names the image, so that a later life of this process finds it.
     pub params: String,
+    /// How the back end gets at it.
+    pub access: Access,
+}
+
+/// How a back end gets at an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
     /// `physical-device`: major and minor number of the loop device, in hexadecimal.
-    pub physical_device: Option<String>,
+    Device(String),
+    /// `type` is `file`: by the path in `params`, on the simulated host.
+    Path,
 }
 
 /// The way in which this host gives images to its block back end.
@@ -65,13 +72,13 @@ impl Backing {
         match self {
             Self::Loop(loops) => {
                 let file = images.open_image(image, writable)?;
-                let physical_device = Some(loops.bind(image, &file, writable)?);
-                Ok(Presented { kind: "phy", params: format!("{PARAMS_PREFIX}{image}"), physical_device })
+                let access = Access::Device(loops.bind(image, &file, writable)?);
+                Ok(Presented { params: format!("{PARAMS_PREFIX}{image}"), access })
             }
             Self::File { directory } => {
                 drop(images.open_image(image, writable)?);
                 let params = format!("{directory}/{}", FileName::Image(image).text());
-                Ok(Presented { kind: "file", params, physical_device: None })
+                Ok(Presented { params, access: Access::Path })
             }
         }
     }

@@ -39,8 +39,9 @@ pub const RELEASE_MS_MAX: u64 = 5_000;
 pub const RELEASE_RETRY_MS: u64 = 2;
 /// How long to wait before trying again to make a spare image.
 pub const SPARE_RETRY_MS: u64 = 10_000;
-/// How long to wait before making another spare image than the one that was just used: the order to attach it comes first.
-pub const SPARE_PAUSE_MS: u64 = 100;
+/// How long to wait before making another spare image than the one that was just used: until that one is attached, the
+/// processor is needed for it.
+pub const SPARE_PAUSE_MS: u64 = 1_000;
 
 /// Milliseconds of a clock that never goes back.
 pub type Millis = u64;

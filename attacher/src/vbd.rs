@@ -9,7 +9,7 @@ use protocol::types::{Device, Domid, VmName};
 use xenstore::path::{BackNode, BackendListPath, DomainPath, FrontNode, VbdPath};
 use xenstore::{Asked, Client, Error, Permissions, Refusal, Token, Transaction, WatchEvent, missing_is_none};
 
-use crate::backing::Presented;
+use crate::backing::{Access, Presented};
 use crate::machine::{BackState, Place};
 use crate::trouble::Trouble;
 
@@ -180,7 +180,8 @@ fn write_front(transaction: &mut Transaction<'_>, place: Place) -> Result<(), Er
 
 /// Only what a kernel reads, of domain 0 or of some guest: for each node in the back end domain 0's kernel looks at it
 /// once more, and goes on with the device only afterwards. So there is no `device-type` (it is read in the front end), no
-/// `removable` (without it a device is not) and no `hotplug-status` (by which a script answers the toolstack).
+/// `removable` (without it a device is not), no `type` (the toolstack's) and no `hotplug-status` (by which a script answers
+/// the toolstack).
 fn write_back(transaction: &mut Transaction<'_>, place: Place, attachment: &Attachment) -> Result<(), Error> {
     let vbd = path(place);
     transaction.mkdir(&vbd.back())?;
@@ -207,10 +208,11 @@ fn write_back(transaction: &mut Transaction<'_>, place: Place, attachment: &Atta
 fn write_backing(transaction: &mut Transaction<'_>, place: Place, backing: &Presented) -> Result<(), Error> {
     let vbd = path(place);
     transaction.write(&vbd.back_node(BackNode::Params), backing.params.as_bytes())?;
-    transaction.write(&vbd.back_node(BackNode::Type), backing.kind.as_bytes())?;
-    if let Some(number) = &backing.physical_device {
-        transaction.write(&vbd.back_node(BackNode::PhysicalDevice), number.as_bytes())?;
-    }
+    let (node, value) = match &backing.access {
+        Access::Device(number) => (BackNode::PhysicalDevice, number.as_str()),
+        Access::Path => (BackNode::Type, "file"),
+    };
+    transaction.write(&vbd.back_node(node), value.as_bytes())?;
     transaction.write(&vbd.back_node(BackNode::State), STATE_INITIALISING)
 }
 

@@ -33,7 +33,7 @@ fn a_pendrive_is_made_filled_moved_and_destroyed() {
     assert_eq!(rig.create(A, SPARE_MIB), Outcome::Done);
     assert_eq!(rig.attach(A, 1, Attachment::Outgoing), Outcome::Done);
     let seen = rig.kernel.look(1, Device::Outgoing).unwrap();
-    assert_eq!((seen.state.as_str(), seen.mode.as_str(), seen.kind.as_str()), ("4", "w", "file"));
+    assert_eq!((seen.state.as_str(), seen.mode.as_str(), seen.kind.as_deref()), ("4", "w", Some("file")));
     assert_eq!(seen.params, rig.image_path(A).to_str().unwrap());
     assert_eq!(seen.physical, None);
     let holder = Some((domid(1), Device::Outgoing));

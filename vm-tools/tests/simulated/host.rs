@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use attacher::backing::Presented;
+use attacher::backing::{Access, Presented};
 use attacher::machine::{BackState, Place};
 use attacher::{keys, vbd};
 use protocol::attach::Attachment;
@@ -173,7 +173,7 @@ impl Host {
     fn attach(&mut self, domid: u16, attachment: &Attachment, image: &Path) {
         let place = Place { domid: vm(domid), device: attachment.device() };
         let params = image.to_str().unwrap().to_owned();
-        let presented = Presented { kind: "file", params, physical_device: None };
+        let presented = Presented { params, access: Access::Path };
         let name = self.client.read(&DomainPath::name(place.domid)).unwrap();
         let name = VmName::new(&name).unwrap();
         vbd::connect(&mut self.client, place, &name, attachment, || Ok(presented.clone()))

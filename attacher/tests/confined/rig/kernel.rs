@@ -26,7 +26,7 @@ pub enum Mood {
 pub struct Seen {
     pub state: String,
     pub mode: String,
-    pub kind: String,
+    pub kind: Option<String>,
     pub params: String,
     pub physical: Option<String>,
 }
@@ -77,7 +77,7 @@ impl Kernel {
         Some(Seen {
             state: self.text(&path.back_node(BackNode::State))?,
             mode: self.text(&path.back_node(BackNode::Mode)).unwrap_or_default(),
-            kind: self.text(&path.back_node(BackNode::Type)).unwrap_or_default(),
+            kind: self.text(&path.back_node(BackNode::Type)),
             params: self.text(&path.back_node(BackNode::Params)).unwrap_or_default(),
             physical: self.text(&path.back_node(BackNode::PhysicalDevice)),
         })
