@@ -258,34 +258,26 @@ impl Hands<'_> {
         image: ImageId,
         attachment: &Attachment,
     ) -> Result<(), Trouble> {
-        let connected = self.connect_once(place, name, image, attachment);
-        let is_in_use = matches!(connected, Err(Trouble::Failed(AttachFailure::InUse)));
-        // By the remains of an earlier device perhaps, which the kernel was slow to connect.
-        if is_in_use && vbd::sweep(&mut self.client, place)? {
-            return self.connect_once(place, name, image, attachment);
-        }
-        connected
-    }
-
-    fn connect_once(
-        &mut self,
-        place: Place,
-        name: &VmName,
-        image: ImageId,
-        attachment: &Attachment,
-    ) -> Result<(), Trouble> {
         let Self { client, images, backing, .. } = self;
-        let mut is_presented = false;
-        let connected = vbd::connect(client, place, name, attachment, || {
-            let presented = backing.present(images, image, vbd::is_writable(attachment))?;
-            is_presented = true;
-            Ok(presented)
-        });
-        if connected.is_err() && is_presented {
-            // No back end has seen it, so it is free at once.
-            let _ = self.backing.release(image);
+        let mut is_swept = false;
+        loop {
+            let mut is_presented = false;
+            let connected = vbd::connect(client, place, name, attachment, || {
+                let presented = backing.present(images, image, vbd::is_writable(attachment))?;
+                is_presented = true;
+                Ok(presented)
+            });
+            if connected.is_err() && is_presented {
+                // No back end has seen it, so it is free at once.
+                let _ = backing.release(image);
+            }
+            // By the remains of an earlier device perhaps, which the kernel was slow to connect.
+            let is_in_use = matches!(connected, Err(Trouble::Failed(AttachFailure::InUse)));
+            if is_swept || !is_in_use || !vbd::sweep(client, place)? {
+                return connected;
+            }
+            is_swept = true;
         }
-        connected
     }
 
     fn answer(&mut self, reply: AttachReply) -> Result<Option<Event>, Ended> {
