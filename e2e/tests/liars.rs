@@ -196,3 +196,17 @@ fn a_worker_that_panics_is_reported_and_started_anew() {
     host.wait_for("the report", || host.output().contains("attacher ended with signal 4"));
     assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");
 }
+
+#[test]
+fn a_broker_that_serves_and_then_says_it_cannot_be_confined_is_started_anew() {
+    if needs_tools() {
+        return;
+    }
+    let liars = Liars::new("broker", &["ready-and-unconfined", "ready-and-unconfined", "real"]);
+    let host = Host::up_with_liar(&liars, "terminal", &["work"], &[], POLICY);
+    assert_eq!(host.request("work", "new 64 #n"), "ok xvdg");
+    let said = host.output();
+    let ends: Vec<&str> = said.lines().filter(|line| line.contains("broker (process")).collect();
+    assert_eq!(ends.len(), 2, "{said}");
+    assert!(ends.iter().all(|line| line.ends_with("; everything is started anew")), "{ends:?}");
+}

@@ -80,6 +80,8 @@ struct Supervisor<'a> {
     children: BTreeMap<Role, Child>,
     /// Those that were told to end: their end is no news.
     killed: BTreeSet<Role>,
+    /// How others have ended, until it is said.
+    unreported: BTreeMap<Role, String>,
     is_ending: bool,
     broker: Option<BrokerEdge>,
     events: VecDeque<Event>,
@@ -110,6 +112,7 @@ pub fn run(
         watchdog,
         children: BTreeMap::new(),
         killed: BTreeSet::new(),
+        unreported: BTreeMap::new(),
         is_ending: false,
         broker: None,
         events: VecDeque::from([Event::Begin]),
@@ -117,6 +120,9 @@ pub fn run(
     };
     loop {
         while let Some(event) = supervisor.events.pop_front() {
+            if let Event::Ended { role, how } = event {
+                supervisor.report(role, how);
+            }
             let now_ms = supervisor.now_ms();
             for action in supervisor.machine.step(event, now_ms) {
                 if supervisor.perform(action)? == Turn::Over {
@@ -334,21 +340,27 @@ impl Supervisor<'_> {
             Ended::Code(code) => Ending::Code(code),
             Ended::Signal(signal) => Ending::Signal(signal),
         };
-        let is_refused = self.machine.is_refused(role, how);
         if !self.killed.remove(&role) {
-            let what_now = what_now(role, is_refused);
-            let text = format!("{role} (process {}) ended: {ended}; {what_now}", child.pid());
-            self.told.log.line(Level::Error, &Note::about_process(Happened::ProcessEnded, role, text));
+            self.unreported.insert(role, format!("{role} (process {}) ended: {ended}", child.pid()));
         }
         self.children.remove(&role);
         if role == Role::Broker {
             self.broker = None;
-            if !self.is_ending && !is_refused {
-                self.notify(notify::RENEWING);
-            }
         }
         self.events.push_back(Event::Ended { role, how });
         Ok(())
+    }
+
+    /// Says that a process has ended, when what it said before has been taken in: what follows depends on that.
+    fn report(&mut self, role: Role, how: Ending) {
+        let is_refused = self.machine.is_refused(role, how);
+        if let Some(ended) = self.unreported.remove(&role) {
+            let text = format!("{ended}; {}", what_now(role, is_refused));
+            self.told.log.line(Level::Error, &Note::about_process(Happened::ProcessEnded, role, text));
+        }
+        if role == Role::Broker && !self.is_ending && !is_refused {
+            self.notify(notify::RENEWING);
+        }
     }
 }
 

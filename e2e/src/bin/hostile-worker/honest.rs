@@ -16,7 +16,7 @@ pub fn work(role: Role, inherited: Inherited, sandboxed: &Sandboxed) -> u8 {
         Role::Launcher => launcher(inherited, sandboxed),
         Role::Control => control::worker::run(inherited, sandboxed),
         Role::Notifier => notifier(inherited, sandboxed),
-        Role::Broker => panic!("nobody plays the broker"),
+        Role::Broker => broker::run::run(inherited, sandboxed),
     }
 }
 

@@ -21,6 +21,7 @@ use protocol::types::{Domid, ImageId, VmName};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use sys::inherit::Inherited;
+use sys::worker::EXIT_SANDBOX;
 
 /// Lines of one flood.
 const FLOOD_LINES: usize = 5_000;
@@ -80,6 +81,10 @@ fn of_its_own(role: Role, word: &str, edge: OwnedFd, mut inherited: Inherited) -
             say_that(&edge, &LaunchReply::Finished { id: LaunchId(7), outcome: LaunchOutcome::Done });
         }
         (Role::Launcher, "rebuilding") => say_that(&edge, &LaunchReply::Rebuilding { id: LaunchId(7) }),
+        (Role::Broker, "ready-and-unconfined") => {
+            say_that(&edge, &SupervisorOrder::Ready);
+            sys::worker::exit(EXIT_SANDBOX)
+        }
         (Role::Control, "same-ticket") => tickets(&edge, [5, 5]),
         (Role::Control, "older-ticket") => tickets(&edge, [5, 4]),
         (other, word) => panic!("{other} knows no lie {word}"),
@@ -195,7 +200,7 @@ fn line(role: Role, text: &str) -> Vec<u8> {
         Role::Launcher => codec::encode(&LaunchReply::Log(line)),
         Role::Control => codec::encode(&ControlEvent::Log(line)),
         Role::Gate | Role::Notifier => codec::encode(&line),
-        Role::Broker => panic!("nobody plays the broker"),
+        Role::Broker => panic!("the broker writes its log itself"),
     };
     bytes.unwrap()
 }
