@@ -6,27 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use e2e::{Host, processes};
+use testkit::session_bus::{self, Ending};
 
 /// Whose session it is where root runs the test: `nobody`.
 const PERSON: u32 = 65_534;
-/// A bus that starts nothing, and on which a monitor sees everything.
-const BUS_CONFIG: &str = "<busconfig><type>session</type><listen>unix:path=@</listen><auth>EXTERNAL</auth>\
-    <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/>\
-    <allow own=\"*\"/></policy></busconfig>";
-
-/// Ends a program when dropped.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A person's session: a folder of mode 0700, where a bus may run.
 struct Session {
@@ -41,8 +28,7 @@ impl Session {
         let session = Self { folder, is_roots: !rustix::process::geteuid().is_root() };
         std::fs::create_dir(session.inner()).unwrap();
         std::fs::set_permissions(session.inner(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let config = BUS_CONFIG.replace('@', session.socket().to_str().unwrap());
-        std::fs::write(session.folder.path().join("bus.conf"), config).unwrap();
+        session_bus::write_config(&session.config(), &session.socket()).unwrap();
         if !session.is_roots {
             chown(session.inner(), Some(PERSON), Some(PERSON)).unwrap();
         }
@@ -57,6 +43,10 @@ impl Session {
         self.inner().join("bus")
     }
 
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("bus.conf")
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.stdin(Stdio::null());
@@ -68,11 +58,7 @@ impl Session {
 
     fn bus(&self) -> Ending {
         let mut command = self.command("dbus-daemon");
-        command
-            .arg("--config-file")
-            .arg(self.folder.path().join("bus.conf"))
-            .args(["--nofork", "--nosyslog"]);
-        Ending(command.spawn().unwrap())
+        Ending(session_bus::configured_by(&mut command, &self.config()).spawn().unwrap())
     }
 
     /// What is said on the bus, in the words of dbus-monitor.

@@ -20,6 +20,7 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use sandbox_profiles::NOTIFIER;
     use sys::spawn::{Account, Child, Ended, Spawn};
+    use testkit::session_bus::{self, Ending};
 
     const WAIT: Duration = Duration::from_secs(20);
     const AUTHENTICATE: &[u8] = b"\0AUTH EXTERNAL\r\nDATA\r\n";
@@ -160,25 +161,11 @@ mod tests {
         assert_eq!(notifier.child.wait().unwrap(), Ended::Code(0));
     }
 
-    /// As Debian's session.conf, but nothing is ever started by this bus.
-    const BUS_CONFIG: &str = "<busconfig><type>session</type><listen>unix:path=@</listen><auth>EXTERNAL</auth>\
-        <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/>\
-        <allow own=\"*\"/></policy></busconfig>";
-
-    struct Ending(std::process::Child);
-
-    impl Drop for Ending {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
     fn bus_in(folder: &Path) -> (Ending, UnixStream) {
         let (socket, config) = (folder.join("bus"), folder.join("bus.conf"));
-        std::fs::write(&config, BUS_CONFIG.replace('@', socket.to_str().unwrap())).unwrap();
+        session_bus::write_config(&config, &socket).unwrap();
         let mut command = Command::new("dbus-daemon");
-        command.arg("--config-file").arg(config).args(["--nofork", "--nosyslog"]).stdin(Stdio::null());
+        session_bus::configured_by(&mut command, &config).stdin(Stdio::null());
         let daemon = Ending(command.spawn().unwrap());
         let deadline = Instant::now() + WAIT;
         loop {

@@ -1,5 +1,7 @@
 //! Helpers of the tests: a test that cannot run here says so, in one form, instead of passing in silence.
 
+pub mod session_bus;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
