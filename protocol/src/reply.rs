@@ -112,11 +112,13 @@ pub enum Detail {
     OnlyTheAnswer,
     /// Somebody in dom0 took the pendrive away and destroyed it.
     TakenAway,
+    /// There is no dialog, or it has ended.
+    NobodyToAsk,
 }
 
 impl Detail {
     /// Every detail, for tests and documentation.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Done,
         Self::DeviceXvdg,
         Self::AskingPerson,
@@ -146,6 +148,7 @@ impl Detail {
         Self::DisposableFailed,
         Self::OnlyTheAnswer,
         Self::TakenAway,
+        Self::NobodyToAsk,
     ];
 
     /// The text on the wire.
@@ -181,6 +184,7 @@ impl Detail {
             Self::DisposableFailed => "no DisposableVM could be started",
             Self::OnlyTheAnswer => "a DisposableVM may only send back what it was given",
             Self::TakenAway => "the person in dom0 took the pendrive away",
+            Self::NobodyToAsk => "nobody in dom0 can be asked",
         }
     }
 }

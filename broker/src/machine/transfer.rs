@@ -20,7 +20,7 @@ impl Machine {
         around: &mut Surroundings<'_>,
     ) {
         if !self.can_ask() {
-            return self.answer(&asker, Code::Denied, Detail::ByPerson, around);
+            return self.answer(&asker, Code::Denied, Detail::NobodyToAsk, around);
         }
         if self.deadlines.len() >= QUESTIONS_OPEN_MAX {
             return self.answer(&asker, Code::Busy, Detail::LimitReached, around);
@@ -64,7 +64,7 @@ impl Machine {
         let Some(pendrive) = self.pendrives.get(&image).cloned() else { return };
         let Place::Measuring { at, to, permitted, ticket, rule, asker } = pendrive.place else { return };
         if !self.can_ask() {
-            return self.refuse(image, at, &asker, permitted, Detail::ByPerson, around);
+            return self.refuse(image, at, &asker, permitted, Detail::NobodyToAsk, around);
         }
         let id = QuestionId(self.next_question);
         self.next_question = self.next_question.saturating_add(1);
@@ -186,7 +186,7 @@ impl Machine {
     pub(super) fn nobody_to_ask(&mut self, around: &mut Surroundings<'_>) {
         let open: Vec<QuestionId> = self.deadlines.keys().copied().collect();
         for id in open {
-            self.unasked(id, Detail::ByPerson, around);
+            self.unasked(id, Detail::NobodyToAsk, around);
         }
     }
 

@@ -6,6 +6,7 @@ use protocol::dialog::{DialogEvent, Notice, QuestionId, QuestionKind, Recipient}
 use protocol::log::LogText;
 use protocol::monitor::MonitorEvent;
 use protocol::reply::Code::{Busy, Denied, Failed, Invalid, Ok as Granted, Pending, Unknown};
+use protocol::reply::Detail;
 use protocol::request::Verb;
 use protocol::supervise::{Ending, Role};
 use protocol::types::{Device, SizeMib};
@@ -41,14 +42,17 @@ fn on_no_on_time_out_and_on_a_dead_dialog_the_sender_keeps_its_pendrive() {
     world.send(1, "vault", "no");
     world.person_says(false);
     assert_eq!(world.codes(1, "no"), [Pending, Denied]);
+    assert_eq!(world.replies.last().unwrap().1.detail, Detail::ByPerson);
     world.send(1, "vault", "late");
     world.later(u64::from(QUESTION_MS));
     assert_eq!(world.codes(1, "late"), [Pending, Denied]);
+    assert_eq!(world.replies.last().unwrap().1.detail, Detail::TimedOut);
     assert!(world.questions.is_empty());
     world.send(1, "vault", "dead");
     world.worker_dies(Role::Dialog);
     world.work();
     assert_eq!(world.codes(1, "dead"), [Pending, Denied]);
+    assert_eq!(world.replies.last().unwrap().1.detail, Detail::NobodyToAsk);
     world.send(1, "vault", "yes");
     world.person_says(true);
     assert_eq!(world.codes(1, "yes"), [Pending, Granted]);
@@ -62,6 +66,7 @@ fn without_a_dialog_every_question_is_denied_at_once() {
     world.new_pendrive(1, "n");
     world.send(1, "vault", "s");
     assert_eq!(world.codes(1, "s"), [Denied]);
+    assert_eq!(world.replies.last().unwrap().1.detail, Detail::NobodyToAsk);
 }
 
 #[test]
