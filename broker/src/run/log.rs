@@ -26,8 +26,8 @@ pub const LINES_PER_WINDOW_MAX: u32 = 2_000;
 pub const LINES_ANYHOW_MAX: u32 = 10;
 /// The window, in milliseconds.
 pub const WINDOW_MS: u64 = 10_000;
-/// Most that may cause lines within one window; lines about anybody else are counted only. Only an xs-monitor that invents
-/// domains reaches it.
+/// Most that may cause lines within one window; lines about further VMs are counted only. Only an xs-monitor that invents
+/// domains reaches it. The daemon and its workers are so few that none of them is ever left out.
 pub const CAUSES_MAX: usize = VMS_MAX + 16;
 /// Most lines that are remembered for `qfilexchgctl log`.
 pub const LINES_KEPT_MAX: usize = 1000;
@@ -118,7 +118,8 @@ impl Log {
 
     /// Counts a line, and says whether it may be written.
     fn has_room(&mut self, about: About) -> bool {
-        if self.shares.len() >= CAUSES_MAX && !self.shares.contains_key(&about) {
+        let is_vm = matches!(about, About::Vm(_));
+        if is_vm && self.shares.len() >= CAUSES_MAX && !self.shares.contains_key(&about) {
             self.suppressed = self.suppressed.saturating_add(1);
             return false;
         }
@@ -258,6 +259,16 @@ mod tests {
         let causes = u32::try_from(CAUSES_MAX).unwrap();
         assert!(all <= LINES_PER_WINDOW_MAX + LINES_ANYHOW_MAX * causes, "{all} lines");
         assert_eq!(log.shares.len(), CAUSES_MAX);
+    }
+
+    #[test]
+    fn l18_invented_domains_crowd_out_no_line_of_a_worker_or_of_the_daemon() {
+        let mut log = Log::new(Clock::new(), None);
+        for domid in 1..20_000 {
+            let _ = written(&mut log, &of_vm(domid, "x"), 20, 1);
+        }
+        assert_eq!(written(&mut log, &of_monitor(), 1, 1), 1);
+        assert_eq!(written(&mut log, &note("it is restarted"), 1, 1), 1);
     }
 
     #[test]
